@@ -144,9 +144,11 @@ impl LogError {
     pub fn disposition(&self) -> Disposition {
         match self {
             LogError::Unreachable { .. } => Disposition::Retry,
-            LogError::TopicMissing { .. } | LogError::PartitionMissing { .. } | LogError::Fenced | LogError::Storage { .. } | LogError::Corrupt { .. } => {
-                Disposition::Halt
-            }
+            LogError::TopicMissing { .. }
+            | LogError::PartitionMissing { .. }
+            | LogError::Fenced
+            | LogError::Storage { .. }
+            | LogError::Corrupt { .. } => Disposition::Halt,
         }
     }
 }

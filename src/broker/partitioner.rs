@@ -18,11 +18,8 @@ mod tests {
     #[test]
     fn the_hash_is_pinned() {
         // State lives on these partitions: a change here loses it.
-        assert_eq!(partition_of(b"raw/landing/orders/a.csv", 32), Partition(partition_of(b"raw/landing/orders/a.csv", 32).0));
         let golden: Vec<u32> = ["", "a", "b/k", "orders/0"].iter().map(|k| partition_of(k.as_bytes(), 32).0).collect();
-        assert_eq!(golden, [GOLDEN[0], GOLDEN[1], GOLDEN[2], GOLDEN[3]]);
+        assert_eq!(golden, [2, 31, 17, 22]);
         assert_eq!(partition_of(b"x", 0), Partition(0));
     }
-
-    const GOLDEN: [u32; 4] = [0, 0, 0, 0];
 }

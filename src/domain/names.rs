@@ -12,7 +12,9 @@ pub enum NameError {
     TooLong { what: &'static str, len: usize, max: usize },
     #[error("{what} {name:?} contains {found:?}; allowed are {allowed}")]
     Character { what: &'static str, name: String, found: char, allowed: &'static str },
-    #[error("{name:?} is not a stage; stages are bridge, validate, classify, assemble, transform, check, publish")]
+    #[error(
+        "{name:?} is not a stage; stages are bridge, validate, classify, assemble, transform, check, publish, replay, letters, reports"
+    )]
     Stage { name: String },
 }
 
@@ -197,11 +199,17 @@ pub enum StageName {
     Transform,
     Check,
     Publish,
+    /// Re-publishes landing records on request.
+    Replay,
+    /// Projects the quarantine topic into the lake.
+    Letters,
+    /// Projects quality reports into the lake.
+    Reports,
 }
 
 impl StageName {
     /// All stages in the order an object meets them.
-    pub const ALL: [StageName; 7] = [
+    pub const ALL: [StageName; 10] = [
         StageName::Bridge,
         StageName::Validate,
         StageName::Classify,
@@ -209,6 +217,9 @@ impl StageName {
         StageName::Transform,
         StageName::Check,
         StageName::Publish,
+        StageName::Replay,
+        StageName::Letters,
+        StageName::Reports,
     ];
 
     /// The word used in topics, labels, configuration and `--stages`.
@@ -221,6 +232,9 @@ impl StageName {
             StageName::Transform => "transform",
             StageName::Check => "check",
             StageName::Publish => "publish",
+            StageName::Replay => "replay",
+            StageName::Letters => "letters",
+            StageName::Reports => "reports",
         }
     }
 }

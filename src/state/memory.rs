@@ -31,7 +31,14 @@ impl StateStore for MemoryStore {
     }
 
     fn scan(&self, partition: Partition, prefix: &[u8], from: &[u8], limit: usize) -> Result<Entries, StateError> {
-        let collect = |k: &Kept| k.entries.range(from.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let collect = |k: &Kept| {
+            k.entries
+                .range(from.to_vec()..)
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .take(limit)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect()
+        };
         Ok(self.read(partition, collect).unwrap_or_default())
     }
 

@@ -1,1 +1,3 @@
-//! (to be written)
+//! What is seen from outside: progress now, metrics with the next issue.
+
+pub mod progress;

@@ -1,1 +1,5 @@
-//! (to be written)
+//! Records on the wire: Avro twins of `schemas/`, framed for a schema registry.
+
+pub mod codec;
+pub mod frame;
+pub mod records;

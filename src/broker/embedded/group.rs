@@ -49,7 +49,10 @@ impl Groups {
     pub(super) fn join(&mut self, group: &str, topic: &TopicName, partitions: u32, now: Timestamp, deadline: Span) -> MemberId {
         self.next_member += 1;
         let id = self.next_member;
-        let group = self.by_name.entry((group.to_owned(), topic.clone())).or_insert_with(|| Group { members: BTreeMap::new(), owners: vec![None; partitions as usize] });
+        let group = self
+            .by_name
+            .entry((group.to_owned(), topic.clone()))
+            .or_insert_with(|| Group { members: BTreeMap::new(), owners: vec![None; partitions as usize] });
         group.members.insert(id, Member::default());
         group.balance(now, deadline);
         id
@@ -106,7 +109,8 @@ impl Group {
             m.announced.extend(&revoked);
             return Change::Revoked(revoked);
         }
-        let assigned: Vec<Partition> = numbered(owners).filter(|(p, o)| *o == Some(member) && !m.reported.contains(p)).map(|(p, _)| p).collect();
+        let assigned: Vec<Partition> =
+            numbered(owners).filter(|(p, o)| *o == Some(member) && !m.reported.contains(p)).map(|(p, _)| p).collect();
         if assigned.is_empty() {
             return Change::None;
         }
@@ -119,11 +123,13 @@ impl Group {
         let Some(m) = self.members.get(&member) else {
             return true;
         };
-        m.revoking.keys().any(|p| !m.announced.contains(p)) || numbered(&self.owners).any(|(p, o)| o == Some(member) && !m.reported.contains(&p))
+        m.revoking.keys().any(|p| !m.announced.contains(p))
+            || numbered(&self.owners).any(|(p, o)| o == Some(member) && !m.reported.contains(&p))
     }
 
     fn fence_late(&mut self, now: Timestamp, deadline: Span) {
-        let late: Vec<MemberId> = self.members.iter().filter(|(_, m)| m.revoking.values().any(|by| *by <= now)).map(|(id, _)| *id).collect();
+        let late: Vec<MemberId> =
+            self.members.iter().filter(|(_, m)| m.revoking.values().any(|by| *by <= now)).map(|(id, _)| *id).collect();
         for member in late {
             self.leave(member, now, deadline);
         }
@@ -157,7 +163,10 @@ impl Group {
             }
             let member = *richest;
             let m = self.members.get_mut(&member).expect("load counts members");
-            let Some(p) = numbered(&self.owners).filter(|(p, o)| *o == Some(member) && !m.revoking.contains_key(p)).map(|(p, _)| p).last() else { break };
+            let Some(p) = numbered(&self.owners).filter(|(p, o)| *o == Some(member) && !m.revoking.contains_key(p)).map(|(p, _)| p).last()
+            else {
+                break;
+            };
             m.revoking.insert(p, now.plus(deadline));
             *n -= 1;
             wanted -= 1;

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::broker::{Bounds, Broker, Chunk, CommitError, Committed, Log, LogError, OutRecord, PollLimit, Reader, Record, TopicSpec, Transaction};
+use crate::broker::{
+    Bounds, Broker, Chunk, CommitError, Committed, Log, LogError, OutRecord, PollLimit, Reader, Record, TopicSpec, Transaction,
+};
 use crate::clock::Clock;
 use crate::domain::names::TopicName;
 use crate::domain::position::{NextOffset, Partition, Positions, TopicPartition};
@@ -76,7 +78,16 @@ impl EmbeddedBroker {
     /// A broker in memory: everything is gone with the last clone.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
         let state = State { topics: Topics::default(), groups: Groups::default() };
-        Self { shared: Arc::new(Shared { shelf: Shelf::memory(), clock, release_deadline: RELEASE_DEADLINE, state: Mutex::new(state), committing: Mutex::new(()), _lock: None }) }
+        Self {
+            shared: Arc::new(Shared {
+                shelf: Shelf::memory(),
+                clock,
+                release_deadline: RELEASE_DEADLINE,
+                state: Mutex::new(state),
+                committing: Mutex::new(()),
+                _lock: None,
+            }),
+        }
     }
 
     /// The broker of a folder, created if it is not there.
@@ -97,7 +108,16 @@ impl EmbeddedBroker {
         let shelf = Shelf::folder(&folder.join("log"), durability).map_err(broken)?;
         let topics = Topics::load(&shelf).map_err(broken)?;
         let state = State { topics, groups: Groups::default() };
-        Ok(Self { shared: Arc::new(Shared { shelf, clock, release_deadline: RELEASE_DEADLINE, state: Mutex::new(state), committing: Mutex::new(()), _lock: Some(lock) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                shelf,
+                clock,
+                release_deadline: RELEASE_DEADLINE,
+                state: Mutex::new(state),
+                committing: Mutex::new(()),
+                _lock: Some(lock),
+            }),
+        })
     }
 
     /// Deletes what retention and compaction allow; answers how many records went.
@@ -119,7 +139,12 @@ impl Shared {
     }
 
     /// Writes outputs and positions as one batch. `fence` is asked under the commit lock, before anything is written.
-    fn commit(&self, transaction: Transaction, group: Option<&str>, fence: impl FnOnce(&State, &Positions) -> bool) -> Result<Committed, CommitError> {
+    fn commit(
+        &self,
+        transaction: Transaction,
+        group: Option<&str>,
+        fence: impl FnOnce(&State, &Positions) -> bool,
+    ) -> Result<Committed, CommitError> {
         let _turn = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         let mut batch = Batch::default();
@@ -237,7 +262,10 @@ impl Reader for EmbeddedBroker {
             let sum: u64 = {
                 let state = self.shared.state();
                 match state.topics.get(topic) {
-                    Ok(t) => (0..t.partitions()).filter_map(|p| t.bounds(&TopicPartition { topic: topic.clone(), partition: Partition(p) }).ok()).map(|b| b.end.0).sum(),
+                    Ok(t) => (0..t.partitions())
+                        .filter_map(|p| t.bounds(&TopicPartition { topic: topic.clone(), partition: Partition(p) }).ok())
+                        .map(|b| b.end.0)
+                        .sum(),
                     Err(_) => return,
                 }
             };

@@ -18,7 +18,8 @@ use crate::domain::time::Span;
 const TOMBSTONES_STAY: Span = Span::from_secs(7 * 86_400);
 
 pub(super) fn run(shared: &Shared) -> Result<u64, LogError> {
-    let all: Vec<(TopicName, u32, Cleanup, u32)> = shared.state().topics.iter().map(|(name, t)| (name.clone(), t.id, t.cleanup, t.partitions())).collect();
+    let all: Vec<(TopicName, u32, Cleanup, u32)> =
+        shared.state().topics.iter().map(|(name, t)| (name.clone(), t.id, t.cleanup, t.partitions())).collect();
     let mut removed = 0;
     for (name, id, cleanup, partitions) in all {
         for p in 0..partitions {
@@ -60,7 +61,8 @@ fn expire(shared: &Shared, id: u32, at: &TopicPartition, before_millis: i64) -> 
     let mut batch = Batch::default();
     let mut next = start;
     'pages: while next < end {
-        let page = shared.shelf.range(&record_key(id, at.partition, next), &record_key(id, at.partition, end), READ_AT_ONCE).map_err(storage)?;
+        let page =
+            shared.shelf.range(&record_key(id, at.partition, next), &record_key(id, at.partition, end), READ_AT_ONCE).map_err(storage)?;
         if page.is_empty() {
             break;
         }
@@ -91,7 +93,8 @@ fn compact(shared: &Shared, id: u32, at: &TopicPartition) -> Result<u64, LogErro
     // From the end backwards, a page at a time: the first time a key is met is its last record.
     while high > bounds.start.0 {
         let low = high.saturating_sub(READ_AT_ONCE as u64).max(bounds.start.0);
-        let page = shared.shelf.range(&record_key(id, at.partition, low), &record_key(id, at.partition, high), usize::MAX).map_err(storage)?;
+        let page =
+            shared.shelf.range(&record_key(id, at.partition, low), &record_key(id, at.partition, high), usize::MAX).map_err(storage)?;
         for (key, value) in page.into_iter().rev() {
             let record = topics::decode(at, &key, value)?;
             let first_met = newest.insert(xxhash_rust::xxh3::xxh3_128(&record.key));

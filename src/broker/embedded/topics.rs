@@ -70,7 +70,8 @@ impl Topics {
     pub(super) fn ensure(&mut self, specs: &[TopicSpec], batch: &mut Batch) {
         for spec in specs {
             if !self.by_name.contains_key(&spec.name) {
-                let partitions = (0..spec.partitions.max(1)).map(|_| Tail { start: 0, end: 0, records: VecDeque::new(), bytes: 0 }).collect();
+                let partitions =
+                    (0..spec.partitions.max(1)).map(|_| Tail { start: 0, end: 0, records: VecDeque::new(), bytes: 0 }).collect();
                 let topic = Topic { id: self.next_id, cleanup: spec.cleanup, changed: watch::channel(0).0, partitions };
                 self.next_id += 1;
                 self.by_name.insert(spec.name.clone(), topic);

@@ -37,7 +37,16 @@ impl Worker {
             state.topics.wake(topic);
             (member, changed)
         };
-        Ok(Self { shared, group: group.to_owned(), topic: topic.clone(), member, changed, reading: BTreeMap::new(), turn: 0, paused: false })
+        Ok(Self {
+            shared,
+            group: group.to_owned(),
+            topic: topic.clone(),
+            member,
+            changed,
+            reading: BTreeMap::new(),
+            turn: 0,
+            paused: false,
+        })
     }
 
     fn at(&self, partition: Partition) -> TopicPartition {
@@ -47,7 +56,10 @@ impl Worker {
     fn change(&self) -> Change {
         let now = self.shared.clock.now();
         let mut state = self.shared.state();
-        state.groups.get_mut(&self.group, &self.topic).map_or(Change::Fenced, |g| g.next_change(self.member, now, self.shared.release_deadline))
+        state
+            .groups
+            .get_mut(&self.group, &self.topic)
+            .map_or(Change::Fenced, |g| g.next_change(self.member, now, self.shared.release_deadline))
     }
 
     /// Records of owned partitions, one partition after another from `turn` on.

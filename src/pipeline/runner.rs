@@ -1,0 +1,575 @@
+//! One worker of one stage: polls, gathers, decides, performs, commits, applies.
+//!
+//! ```text
+//!            ┌────────── Assigned: restore, seek ◀─┐
+//! open ─▶ polling ─ Records ─▶ rounds ─▶ polling ──┤
+//!   ▲        │  └─ Revoked: drop state, release ───┘
+//!   └─ spent ┘ (fenced, unknown outcome: a new port, recovered from the broker)
+//! ```
+//! A round takes the next inputs up to the limits, gathers them concurrently, decides them in
+//! order and commits them as one transaction. A worker commits as soon as a drained poll is
+//! processed; there is no timer in the path.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryFutureExt};
+use object_store::ObjectStore;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::broker::{Broker, CommitError, Log, LogError, OutRecord, PollLimit, Polled, Record, Transaction};
+use crate::clock::{Clock, Jitter};
+use crate::domain::backoff::Backoff;
+use crate::domain::names::StageName;
+use crate::domain::position::{NextOffset, Partition};
+use crate::domain::reason::{Disposition, ReasonCode};
+use crate::domain::time::{Span, Timestamp};
+use crate::pipeline::claim;
+use crate::pipeline::outlet::Outlet;
+use crate::pipeline::perform::{self, PerformError};
+use crate::pipeline::restore::{META_KEY, Meta, RestoreError, restore};
+use crate::pipeline::topics::{Topic, Topics};
+use crate::stage::{Decision, Stage, StageError, Step, Verdict};
+use crate::state::{Change, Overlay, StateStore, View};
+
+/// What one worker may hold at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Records of one poll.
+    pub poll: PollLimit,
+    /// Inputs gathered at once.
+    pub inflight_objects: usize,
+    /// Referenced bytes gathered at once; one input larger than this goes alone.
+    pub inflight_bytes: u64,
+    /// Inputs of one transaction.
+    pub transaction_objects: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            poll: PollLimit { records: 1_000, bytes: 4 << 20 },
+            inflight_objects: 64,
+            inflight_bytes: 256 << 20,
+            transaction_objects: 500,
+        }
+    }
+}
+
+/// Everything a runner needs around its stage.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub broker: Arc<dyn Broker>,
+    pub lake: Arc<dyn ObjectStore>,
+    pub registry: Arc<dyn crate::registry::SchemaRegistry>,
+    pub outlet: Outlet,
+    pub clock: Arc<dyn Clock>,
+    pub limits: Limits,
+    /// Names this worker: transactional id, static member id.
+    pub instance: String,
+    pub stop: CancellationToken,
+    pub progress: Arc<crate::telemetry::progress::Progress>,
+}
+
+/// A stage stopped for a reason somebody must look at.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    #[error("{stage} halted: {source}")]
+    Stage {
+        stage: StageName,
+        #[source]
+        source: StageError,
+    },
+    #[error("{stage} halted: {source}")]
+    Restore {
+        stage: StageName,
+        #[source]
+        source: RestoreError,
+    },
+    #[error("{stage} halted: {source}")]
+    Perform {
+        stage: StageName,
+        #[source]
+        source: PerformError,
+    },
+}
+
+/// Why a session with one port ended.
+enum SessionEnd {
+    Stopped,
+    /// Fenced, or an unknown outcome: open a new port and recover.
+    Spent,
+}
+
+struct Task<I> {
+    partition: Partition,
+    /// Position once this input is processed; `None` for an input that was due by time.
+    next: Option<NextOffset>,
+    input: Result<I, Poison>,
+}
+
+/// A record of our own topic that does not decode.
+struct Poison {
+    record: Record,
+    detail: String,
+}
+
+struct Owned {
+    /// Position of the next input to process: where to go back to after an abort.
+    next: NextOffset,
+    txn_seq: u64,
+}
+
+pub struct Runner<S: Stage> {
+    stage: Arc<S>,
+    around: Surroundings,
+    store: Arc<dyn StateStore>,
+    owned: BTreeMap<Partition, Owned>,
+    jitter: Jitter,
+}
+
+impl<S: Stage> Runner<S> {
+    pub fn new(stage: Arc<S>, around: Surroundings, store: Arc<dyn StateStore>, jitter: Jitter) -> Self {
+        Self { stage, around, store, owned: BTreeMap::new(), jitter }
+    }
+
+    /// Runs until stopped.
+    ///
+    /// # Errors
+    /// A [`Halt`]: a promise of our own is broken, or positions and state disagree.
+    pub async fn run(mut self) -> Result<(), Halt> {
+        let group = S::NAME.as_str();
+        let input = self.around.outlet.topics.name(Topics::input(S::NAME));
+        let mut attempt = 0;
+        while !self.around.stop.is_cancelled() {
+            let opened = self.around.broker.worker(group, &input, &self.around.instance).await;
+            let ended = match opened {
+                Ok(mut log) => self.session(log.as_mut()).await,
+                Err(e) => Err(self.halt(e.into())),
+            };
+            self.owned.clear();
+            match ended {
+                Ok(SessionEnd::Stopped) => break,
+                Ok(SessionEnd::Spent) => {
+                    attempt += 1;
+                    warn!(stage = group, attempt, "worker reopens its port and recovers");
+                    self.pause(attempt).await;
+                }
+                Err(halt) => {
+                    error!(stage = group, reason = %halt, "stage halted");
+                    self.around.progress.halted(S::NAME, halt.to_string());
+                    return Err(halt);
+                }
+            }
+        }
+        info!(stage = group, "stage stopped");
+        Ok(())
+    }
+
+    fn halt(&self, source: StageError) -> Halt {
+        Halt::Stage { stage: S::NAME, source }
+    }
+
+    async fn pause(&mut self, attempt: u32) {
+        let wait = Backoff::default().wait(attempt, self.jitter.unit());
+        let until = self.around.clock.now().plus(wait);
+        tokio::select! {
+            biased;
+            () = self.around.stop.cancelled() => {}
+            () = self.around.clock.sleep_until(until) => {}
+        }
+    }
+
+    async fn session(&mut self, log: &mut dyn Log) -> Result<SessionEnd, Halt> {
+        loop {
+            let until = self.next_due()?;
+            let stop = self.around.stop.clone();
+            let polled = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(SessionEnd::Stopped),
+                polled = log.poll(self.around.limits.poll, until) => polled,
+            };
+            match polled {
+                Ok(Polled::Assigned(partitions)) => {
+                    for (partition, committed) in partitions {
+                        self.take(log, partition, committed).await?;
+                    }
+                }
+                Ok(Polled::Revoked(partitions)) => {
+                    partitions.iter().for_each(|p| drop(self.owned.remove(p)));
+                    if let Err(e) = log.release(&partitions).await {
+                        return self.spent_or_halt(e);
+                    }
+                }
+                Ok(Polled::Lost(partitions)) => partitions.iter().for_each(|p| drop(self.owned.remove(p))),
+                Ok(Polled::Records(records)) => {
+                    let tasks = self.tasks(records).await?;
+                    if let Some(end) = self.rounds(log, tasks).await? {
+                        return Ok(end);
+                    }
+                }
+                Ok(Polled::Idle) => {}
+                Err(e) => return self.spent_or_halt(e),
+            }
+            let due = self.due_tasks()?;
+            if !due.is_empty()
+                && let Some(end) = self.rounds(log, due).await?
+            {
+                return Ok(end);
+            }
+        }
+    }
+
+    fn spent_or_halt(&self, error: LogError) -> Result<SessionEnd, Halt> {
+        match error {
+            LogError::Fenced | LogError::Unreachable { .. } => Ok(SessionEnd::Spent),
+            other => Err(self.halt(other.into())),
+        }
+    }
+
+    /// Restores an assigned partition and starts to read it.
+    async fn take(&mut self, log: &mut dyn Log, partition: Partition, committed: Option<NextOffset>) -> Result<(), Halt> {
+        let topics = &self.around.outlet.topics;
+        let changelog = topics.at(Topic::Changelog(S::NAME), partition);
+        let input = topics.at(Topics::input(S::NAME), partition);
+        let reader = self.around.broker.reader();
+        let restored = restore(reader.as_ref(), self.store.as_ref(), &changelog, &input, committed)
+            .await
+            .map_err(|source| Halt::Restore { stage: S::NAME, source })?;
+        debug!(
+            stage = S::NAME.as_str(),
+            partition = partition.0,
+            position = restored.next.0,
+            applied = restored.applied,
+            "partition restored"
+        );
+        match log.seek(partition, restored.next) {
+            Ok(()) => {
+                self.owned.insert(partition, Owned { next: restored.next, txn_seq: restored.txn_seq });
+                Ok(())
+            }
+            // It moved on while it was being restored; the next poll says so.
+            Err(LogError::Fenced) => Ok(()),
+            Err(e) => Err(self.halt(e.into())),
+        }
+    }
+
+    async fn tasks(&self, records: Vec<Record>) -> Result<VecDeque<Task<S::Input>>, Halt> {
+        let mut tasks = VecDeque::with_capacity(records.len());
+        for record in records {
+            let value = loop {
+                match claim::check_out(&self.around.lake, &record).await {
+                    Ok(value) => break Ok(value.unwrap_or_default()),
+                    Err(object_store::Error::NotFound { path, .. }) => break Err(format!("its claim check {path} is gone")),
+                    Err(e) => {
+                        warn!(stage = S::NAME.as_str(), error = %e, "claim check not readable yet");
+                        crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
+                    }
+                }
+            };
+            let input = value.and_then(|v| self.stage.decode(&record, &v).map_err(|e| e.to_string()));
+            let (partition, next) = (record.at.partition, Some(record.offset.next()));
+            tasks.push_back(Task { partition, next, input: input.map_err(|detail| Poison { record, detail }) });
+        }
+        Ok(tasks)
+    }
+
+    fn due_tasks(&self) -> Result<VecDeque<Task<S::Input>>, Halt> {
+        let now = self.around.clock.now();
+        let overlay = Overlay::default();
+        let mut tasks = VecDeque::new();
+        for partition in self.owned.keys().copied() {
+            let view = View::new(self.store.as_ref(), &overlay, partition);
+            let due = self.stage.due(view, now).map_err(|e| self.halt(e))?;
+            tasks.extend(due.into_iter().map(|input| Task { partition, next: None, input: Ok(input) }));
+        }
+        Ok(tasks)
+    }
+
+    fn next_due(&self) -> Result<Timestamp, Halt> {
+        let overlay = Overlay::default();
+        let mut until = Timestamp::NEVER;
+        for partition in self.owned.keys().copied() {
+            let view = View::new(self.store.as_ref(), &overlay, partition);
+            if let Some(at) = self.stage.next_due(view).map_err(|e| self.halt(e))? {
+                until = until.min(at);
+            }
+        }
+        Ok(until)
+    }
+
+    /// Processes all tasks, or says why the session is over. An interruption leaves the rest to be polled again.
+    async fn rounds(&mut self, log: &mut dyn Log, mut tasks: VecDeque<Task<S::Input>>) -> Result<Option<SessionEnd>, Halt> {
+        let mut attempt = 0;
+        while !tasks.is_empty() {
+            tasks.retain(|t| self.owned.contains_key(&t.partition));
+            let size = self.round_size(&tasks);
+            let round = tasks.make_contiguous();
+            match self.round(log, &round[..size]).await? {
+                Round::Done(0) => attempt += 1,
+                Round::Done(n) | Round::Stepped(n) => {
+                    attempt = 0;
+                    tasks.drain(..n);
+                    continue;
+                }
+                Round::Later(n) => {
+                    tasks.drain(..n);
+                    attempt = if n > 0 { 1 } else { attempt + 1 };
+                }
+                Round::Interrupted => {
+                    if self.around.stop.is_cancelled() {
+                        return Ok(Some(SessionEnd::Stopped));
+                    }
+                    return self.rewind(log).map(|()| None);
+                }
+                Round::Spent => return Ok(Some(SessionEnd::Spent)),
+            }
+            self.pause(attempt).await;
+            if self.around.stop.is_cancelled() {
+                return Ok(Some(SessionEnd::Stopped));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads every owned partition again from what is processed.
+    fn rewind(&self, log: &mut dyn Log) -> Result<(), Halt> {
+        for (partition, owned) in &self.owned {
+            match log.seek(*partition, owned.next) {
+                Ok(()) | Err(LogError::Fenced) => {}
+                Err(e) => return Err(self.halt(e.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of the next tasks fit one round.
+    fn round_size(&self, tasks: &VecDeque<Task<S::Input>>) -> usize {
+        let limits = self.around.limits;
+        let mut bytes = 0u64;
+        let mut n = 0;
+        for task in tasks.iter().take(limits.transaction_objects) {
+            bytes = bytes.saturating_add(task.input.as_ref().map_or(0, |i| self.stage.weight(i)));
+            if n > 0 && bytes > limits.inflight_bytes {
+                break;
+            }
+            n += 1;
+        }
+        n
+    }
+
+    async fn round(&mut self, log: &mut dyn Log, tasks: &[Task<S::Input>]) -> Result<Round, Halt> {
+        let facts = {
+            let gathered = self.gather(tasks)?;
+            tokio::select! {
+                biased;
+                () = self.around.stop.cancelled() => return Ok(Round::Interrupted),
+                () = log.interrupted() => return Ok(Round::Interrupted),
+                facts = gathered => facts,
+            }
+        };
+        let prepared = self.decide(tasks, facts)?;
+        self.settle(log, prepared).await
+    }
+
+    /// Looks at the state for every task, then gathers all of them, a bounded number at once, in order.
+    fn gather<'t>(
+        &self,
+        tasks: &'t [Task<S::Input>],
+    ) -> Result<impl Future<Output = Vec<Option<Result<S::Facts, StageError>>>> + use<'t, S>, Halt> {
+        let overlay = Overlay::default();
+        let mut known = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            known.push(match &task.input {
+                Ok(input) => {
+                    Some(self.stage.look(View::new(self.store.as_ref(), &overlay, task.partition), input).map_err(|e| self.halt(e))?)
+                }
+                Err(_) => None,
+            });
+        }
+        let stage = Arc::clone(&self.stage);
+        let each = tasks.iter().zip(known).map(move |(task, known)| {
+            let stage = Arc::clone(&stage);
+            async move {
+                match (&task.input, known) {
+                    (Ok(input), Some(known)) => Some(stage.gather(input, known).await),
+                    _ => None,
+                }
+            }
+        });
+        Ok(futures::stream::iter(each).buffered(self.around.limits.inflight_objects).collect())
+    }
+
+    fn decide(&self, tasks: &[Task<S::Input>], facts: Vec<Option<Result<S::Facts, StageError>>>) -> Result<Prepared, Halt> {
+        let now = self.around.clock.now();
+        let mut prepared = Prepared::default();
+        for (task, facts) in tasks.iter().zip(facts) {
+            let overlay = prepared.overlays.entry(task.partition).or_default();
+            let view = View::new(self.store.as_ref(), overlay, task.partition);
+            let verdict = match (&task.input, facts) {
+                (Ok(input), Some(Ok(facts))) => self.stage.decide(view, input, facts, now),
+                (Ok(input), Some(Err(e))) => match e.disposition() {
+                    Disposition::Retry => {
+                        warn!(stage = S::NAME.as_str(), error = %e, "input is gathered again later");
+                        prepared.then = Then::Later;
+                        break;
+                    }
+                    Disposition::Quarantine(code) => self.stage.refuse(input, code, &e.to_string(), now).map(Verdict::Done),
+                    Disposition::Halt => Err(e),
+                },
+                (Err(poison), _) => self.poisoned(poison, now).map(Verdict::Done),
+                (Ok(_), None) => Err(StageError::Broken { detail: "an input was not gathered".to_owned() }),
+            };
+            match verdict.map_err(|e| self.halt(e))? {
+                Verdict::Done(decision) => {
+                    decision.changes.into_iter().for_each(|c| overlay.record(c));
+                    prepared.puts.extend(decision.puts);
+                    prepared.sends.extend(decision.sends);
+                    if let Some(next) = task.next {
+                        prepared.nexts.insert(task.partition, next);
+                    }
+                    prepared.done += 1;
+                }
+                Verdict::Again => break,
+                Verdict::Intend { changes, step } => {
+                    changes.into_iter().for_each(|c| overlay.record(c));
+                    prepared.then = Then::Perform(step);
+                    break;
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// A letter for a record of our own topic that does not decode, with its raw bytes.
+    fn poisoned(&self, poison: &Poison, now: Timestamp) -> Result<Decision, StageError> {
+        let letter = crate::stage::letters::poison(&poison.record, S::NAME, &poison.detail, now);
+        let key = poison.record.at.to_string();
+        let send = self.around.outlet.record(Topic::Quarantine, &key, crate::pipeline::outlet::Placed::By(&key), &letter, Vec::new())?;
+        warn!(stage = S::NAME.as_str(), at = %poison.record.at, offset = poison.record.offset.0, reason = %ReasonCode::PoisonRecord, "record quarantined");
+        Ok(Decision { sends: vec![send], ..Decision::default() })
+    }
+
+    /// Performs what was prepared: puts, commit, local store.
+    async fn settle(&mut self, log: &mut dyn Log, mut prepared: Prepared) -> Result<Round, Halt> {
+        let nothing = prepared.done == 0 && prepared.overlays.values().all(Overlay::is_empty);
+        if !nothing {
+            match perform::puts(&self.around.lake, std::mem::take(&mut prepared.puts), &mut prepared.sends).await {
+                Ok(()) => {}
+                Err(e @ PerformError::Spool { .. }) => return Err(Halt::Perform { stage: S::NAME, source: e }),
+                Err(e) => {
+                    warn!(stage = S::NAME.as_str(), error = %e, "a put did not happen, the round is gathered again");
+                    return Ok(Round::Later(0));
+                }
+            }
+            if let Some(round) = self.commit(log, &mut prepared).await? {
+                return Ok(round);
+            }
+        }
+        match prepared.then {
+            Then::Next => Ok(Round::Done(prepared.done)),
+            Then::Later => Ok(Round::Later(prepared.done)),
+            Then::Perform(step) => match self.step(&step).await {
+                Ok(()) => Ok(Round::Stepped(prepared.done)),
+                Err(e) if e.disposition() == Disposition::Retry => {
+                    warn!(stage = S::NAME.as_str(), error = %e, "an external step is tried again later");
+                    Ok(Round::Later(prepared.done))
+                }
+                Err(e) => Err(self.halt(e)),
+            },
+        }
+    }
+
+    /// `None`: committed and applied.
+    async fn commit(&mut self, log: &mut dyn Log, prepared: &mut Prepared) -> Result<Option<Round>, Halt> {
+        let topics = Arc::clone(&self.around.outlet.topics);
+        let mut transaction = Transaction { outputs: std::mem::take(&mut prepared.sends), ..Transaction::default() };
+        let mut applied: Vec<(Partition, Vec<Change>, Meta)> = Vec::new();
+        for (partition, overlay) in &prepared.overlays {
+            let Some(owned) = self.owned.get(partition) else { continue };
+            let next = prepared.nexts.get(partition).copied().unwrap_or(owned.next);
+            let meta = Meta { format_version: 1, in_next: next.0, txn_seq: owned.txn_seq + 1 };
+            let mut changes = overlay.net(self.store.as_ref(), *partition).map_err(|e| self.halt(e.into()))?;
+            changes.push(Change { key: META_KEY.to_vec(), value: Some(meta.encode()) });
+            let at = topics.at(Topic::Changelog(S::NAME), *partition);
+            transaction.outputs.extend(changes.iter().map(|c| OutRecord {
+                to: at.clone(),
+                key: c.key.clone().into(),
+                value: c.value.clone(),
+                headers: Vec::new(),
+            }));
+            transaction.positions.advance(&topics.at(Topics::input(S::NAME), *partition), next);
+            applied.push((*partition, changes, meta));
+        }
+        let committed = match log.commit(transaction).await {
+            Ok(committed) => committed,
+            Err(CommitError::Aborted { detail }) => {
+                warn!(stage = S::NAME.as_str(), detail, "transaction aborted, the round is gathered again");
+                return Ok(Some(Round::Later(0)));
+            }
+            Err(e @ (CommitError::Fenced | CommitError::Unknown { .. })) => {
+                warn!(stage = S::NAME.as_str(), error = %e, "worker gives its port up");
+                return Ok(Some(Round::Spent));
+            }
+        };
+        for (partition, changes, meta) in applied {
+            let changelog = topics.at(Topic::Changelog(S::NAME), partition);
+            let end = committed.ends.get(&changelog).copied();
+            let end =
+                end.ok_or_else(|| self.halt(StageError::Broken { detail: format!("the broker did not say where {changelog} ends") }))?;
+            self.store.apply(partition, &changes, end).map_err(|e| self.halt(e.into()))?;
+            if let Some(owned) = self.owned.get_mut(&partition) {
+                *owned = Owned { next: NextOffset(meta.in_next), txn_seq: meta.txn_seq };
+            }
+        }
+        self.around.progress.processed(S::NAME, prepared.done as u64, self.around.clock.now());
+        Ok(None)
+    }
+
+    async fn step(&self, step: &Step) -> Result<(), StageError> {
+        match step {
+            Step::RegisterSchema { subject, schema } => {
+                match self.around.registry.register(subject, schema).map_err(|e| (e.disposition(), e.to_string())).await {
+                    // A refusal is an answer: the next gather asks the registry and finds it.
+                    Ok(_) | Err((Disposition::Quarantine(_), _)) => Ok(()),
+                    Err((Disposition::Retry, detail)) => Err(StageError::Registry { detail }),
+                    Err((Disposition::Halt, detail)) => Err(StageError::Broken { detail }),
+                }
+            }
+        }
+    }
+}
+
+/// What was decided of a round, not yet performed.
+#[derive(Default)]
+struct Prepared {
+    puts: Vec<crate::stage::PutObject>,
+    sends: Vec<OutRecord>,
+    overlays: BTreeMap<Partition, Overlay>,
+    nexts: BTreeMap<Partition, NextOffset>,
+    done: usize,
+    then: Then,
+}
+
+#[derive(Default)]
+enum Then {
+    #[default]
+    Next,
+    Later,
+    Perform(Step),
+}
+
+/// How a round ended.
+enum Round {
+    /// The first `n` tasks are committed; go on at once with the rest.
+    Done(usize),
+    /// The first `n` tasks are committed and an external step is done; the rest at once.
+    Stepped(usize),
+    /// The first `n` tasks are committed; the rest after a backoff.
+    Later(usize),
+    /// The assignment changes, or a stop: nothing is prepared.
+    Interrupted,
+    /// The port is spent.
+    Spent,
+}

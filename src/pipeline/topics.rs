@@ -1,0 +1,103 @@
+//! The topics of the design, their partitions and retention (product.md §1, engine.md §8.1).
+
+use crate::broker::{Cleanup, TopicSpec};
+use crate::domain::names::{StageName, TopicName};
+use crate::domain::position::{Partition, TopicPartition};
+use crate::domain::time::Span;
+
+/// A topic by meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    Landing,
+    Validated,
+    Classified,
+    Plans,
+    Staged,
+    Checked,
+    Published,
+    Quarantine,
+    Replay,
+    Status,
+    Lifecycle,
+    QualityReports,
+    Changelog(StageName),
+}
+
+/// Topics of one installation: a prefix and a number of partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    prefix: String,
+    partitions: u32,
+    retention: Span,
+}
+
+impl Topics {
+    /// `partitions` is for ever: state lives on them. `retention` is that of letters and landing records.
+    pub fn new(prefix: &str, partitions: u32, retention: Span) -> Self {
+        Self { prefix: prefix.to_owned(), partitions: partitions.max(1), retention }
+    }
+
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    pub fn name(&self, topic: Topic) -> TopicName {
+        let word = match topic {
+            Topic::Landing => "landing".to_owned(),
+            Topic::Validated => "validated".to_owned(),
+            Topic::Classified => "classified".to_owned(),
+            Topic::Plans => "plans".to_owned(),
+            Topic::Staged => "staged".to_owned(),
+            Topic::Checked => "checked".to_owned(),
+            Topic::Published => "published".to_owned(),
+            Topic::Quarantine => "quarantine".to_owned(),
+            Topic::Replay => "replay".to_owned(),
+            Topic::Status => "status".to_owned(),
+            Topic::Lifecycle => "lifecycle".to_owned(),
+            Topic::QualityReports => "dq-results".to_owned(),
+            Topic::Changelog(stage) => format!("changelog.{stage}"),
+        };
+        format!("{}{word}", self.prefix).parse().expect("the prefix was checked by the configuration")
+    }
+
+    pub fn at(&self, topic: Topic, partition: Partition) -> TopicPartition {
+        TopicPartition { topic: self.name(topic), partition }
+    }
+
+    /// The topic a stage reads.
+    pub fn input(stage: StageName) -> Topic {
+        match stage {
+            StageName::Bridge | StageName::Replay => Topic::Replay,
+            StageName::Validate => Topic::Landing,
+            StageName::Classify => Topic::Validated,
+            StageName::Assemble => Topic::Classified,
+            StageName::Transform => Topic::Plans,
+            StageName::Check => Topic::Staged,
+            StageName::Publish => Topic::Checked,
+            StageName::Letters => Topic::Quarantine,
+            StageName::Reports => Topic::QualityReports,
+        }
+    }
+
+    /// Every topic with its retention.
+    pub fn specs(&self) -> Vec<TopicSpec> {
+        let week = Cleanup::Delete { retention: Span::from_secs(7 * 86_400) };
+        let kept = Cleanup::Delete { retention: self.retention };
+        let mut specs = vec![
+            (Topic::Landing, kept),
+            (Topic::Validated, week),
+            (Topic::Classified, week),
+            (Topic::Plans, kept),
+            (Topic::Staged, kept),
+            (Topic::Checked, kept),
+            (Topic::Published, kept),
+            (Topic::Quarantine, kept),
+            (Topic::Replay, kept),
+            (Topic::Status, Cleanup::Compact),
+            (Topic::Lifecycle, kept),
+            (Topic::QualityReports, kept),
+        ];
+        specs.extend(StageName::ALL.into_iter().map(|s| (Topic::Changelog(s), Cleanup::Compact)));
+        specs.into_iter().map(|(topic, cleanup)| TopicSpec { name: self.name(topic), partitions: self.partitions, cleanup }).collect()
+    }
+}
