@@ -109,6 +109,9 @@ struct Task<I> {
     input: Result<I, Poison>,
 }
 
+/// Facts of one task; `None` when its input did not decode.
+type Gathered<S> = Option<Result<<S as Stage>::Facts, StageError>>;
+
 /// A record of our own topic that does not decode.
 struct Poison {
     record: Record,
@@ -197,12 +200,12 @@ impl<S: Stage> Runner<S> {
                     }
                 }
                 Ok(Polled::Revoked(partitions)) => {
-                    partitions.iter().for_each(|p| drop(self.owned.remove(p)));
+                    self.owned.retain(|p, _| !partitions.contains(p));
                     if let Err(e) = log.release(&partitions).await {
                         return self.spent_or_halt(e);
                     }
                 }
-                Ok(Polled::Lost(partitions)) => partitions.iter().for_each(|p| drop(self.owned.remove(p))),
+                Ok(Polled::Lost(partitions)) => self.owned.retain(|p, _| !partitions.contains(p)),
                 Ok(Polled::Records(records)) => {
                     let tasks = self.tasks(records).await?;
                     if let Some(end) = self.rounds(log, tasks).await? {
@@ -374,10 +377,7 @@ impl<S: Stage> Runner<S> {
     }
 
     /// Looks at the state for every task, then gathers all of them, a bounded number at once, in order.
-    fn gather<'t>(
-        &self,
-        tasks: &'t [Task<S::Input>],
-    ) -> Result<impl Future<Output = Vec<Option<Result<S::Facts, StageError>>>> + use<'t, S>, Halt> {
+    fn gather<'t>(&self, tasks: &'t [Task<S::Input>]) -> Result<impl Future<Output = Vec<Gathered<S>>> + use<'t, S>, Halt> {
         let overlay = Overlay::default();
         let mut known = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -401,7 +401,7 @@ impl<S: Stage> Runner<S> {
         Ok(futures::stream::iter(each).buffered(self.around.limits.inflight_objects).collect())
     }
 
-    fn decide(&self, tasks: &[Task<S::Input>], facts: Vec<Option<Result<S::Facts, StageError>>>) -> Result<Prepared, Halt> {
+    fn decide(&self, tasks: &[Task<S::Input>], facts: Vec<Gathered<S>>) -> Result<Prepared, Halt> {
         let now = self.around.clock.now();
         let mut prepared = Prepared::default();
         for (task, facts) in tasks.iter().zip(facts) {

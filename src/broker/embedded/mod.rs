@@ -278,5 +278,5 @@ impl Reader for EmbeddedBroker {
 
 /// Records of `records` in the order of their places; used by the worker.
 fn by_place(records: &mut [Record]) {
-    records.sort_by(|a, b| (a.at.partition, a.offset).cmp(&(b.at.partition, b.offset)));
+    records.sort_by_key(|r| (r.at.partition, r.offset));
 }

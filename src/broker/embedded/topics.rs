@@ -150,6 +150,7 @@ impl Topic {
     /// Records from memory; `None` when `from` lies before what is kept there.
     pub(super) fn tail(&self, at: &TopicPartition, from: NextOffset, limit: PollLimit) -> Result<Option<Chunk>, LogError> {
         let tail = self.partition(at)?;
+        let from = from.max(NextOffset(tail.start));
         if from.0 >= tail.end {
             return Ok(Some(Chunk { records: Vec::new(), next: NextOffset(tail.end) }));
         }
