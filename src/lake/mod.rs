@@ -1,1 +1,8 @@
-//! (to be written)
+//! The lake seam: `object_store::ObjectStore` *is* the seam; here are our adapter for directories,
+//! the layout of every key we write, and what is asked of a store before it is trusted.
+
+pub mod identity;
+pub mod layout;
+pub mod local;
+pub mod probe;
+pub mod url;

@@ -1,0 +1,42 @@
+//! Asks a store for what publishing rests on: conditional puts. Without them, no start.
+
+use std::sync::Arc;
+
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion};
+
+use crate::lake::layout::key;
+
+/// The store cannot be trusted with publishing, or does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("the store overwrote an object although it was asked not to: it has no put-if-absent, publishing would lose rows")]
+    NoCreate,
+    #[error("the store replaced an object although its e-tag did not match: it has no compare-and-swap, replays could lose rows")]
+    NoUpdate,
+    #[error("the store does not answer")]
+    Store(#[from] Error),
+}
+
+/// Writes and removes one small object under `_lakegate/probe/`, named `name`.
+pub async fn conditional_puts(store: &Arc<dyn ObjectStore>, name: &str) -> Result<(), ProbeError> {
+    let at = key(&format!("_lakegate/probe/{name}"));
+    let put = |bytes: &'static [u8], mode: PutMode| store.put_opts(&at, PutPayload::from_static(bytes), PutOptions::from(mode));
+    match store.delete(&at).await {
+        Ok(()) | Err(Error::NotFound { .. }) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let first = put(b"1", PutMode::Create).await?;
+    match put(b"2", PutMode::Create).await {
+        Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
+        Ok(_) => return Err(ProbeError::NoCreate),
+        Err(e) => return Err(e.into()),
+    }
+    let wrong = UpdateVersion { e_tag: Some("0-0-0".to_owned()), version: None };
+    match put(b"3", PutMode::Update(wrong)).await {
+        Err(Error::Precondition { .. }) => {}
+        Ok(_) => return Err(ProbeError::NoUpdate),
+        Err(e) => return Err(e.into()),
+    }
+    put(b"4", PutMode::Update(UpdateVersion { e_tag: first.e_tag, version: first.version })).await?;
+    Ok(store.delete(&at).await?)
+}

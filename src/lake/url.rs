@@ -1,0 +1,96 @@
+//! URLs of stores, and the one conversion from an object's key to a path of a store.
+
+use std::collections::HashMap;
+use std::path::Path as FsPath;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use crate::domain::names::ObjectKey;
+use crate::lake::local::{LocalLake, Sync};
+
+/// A store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{url} cannot be opened")]
+    Store {
+        url: String,
+        #[source]
+        source: object_store::Error,
+    },
+    #[error("{url}: stores of kind {scheme} are not built into this binary; a directory, file:// or memory:// is")]
+    Scheme { url: String, scheme: String },
+}
+
+/// Opens a store: a plain path, `file://…`, or `memory://name` (one store per name and process).
+///
+/// # Errors
+/// `Scheme` for kinds that are not built in, `Store` when a directory cannot be used.
+pub fn open(url: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    match url.split_once("://") {
+        None => local(url, url, sync),
+        Some(("file", path)) => local(url, path, sync),
+        Some(("memory", name)) => Ok(memory(name)),
+        Some((scheme, _)) => Err(OpenError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+    }
+}
+
+fn local(url: &str, path: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    let lake = LocalLake::open(FsPath::new(path), sync).map_err(|source| OpenError::Store { url: url.to_owned(), source })?;
+    Ok(Arc::new(lake))
+}
+
+fn memory(name: &str) -> Arc<dyn ObjectStore> {
+    static STORES: OnceLock<Mutex<HashMap<String, Arc<InMemory>>>> = OnceLock::new();
+    let mut stores = STORES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(stores.entry(name.to_owned()).or_default()) as Arc<dyn ObjectStore>
+}
+
+/// The store's path of a key, letter for letter. `None`: the store cannot name this object
+/// (empty, `.` or `..` segments, a leading or trailing slash, control characters).
+pub fn object_path(key: &ObjectKey) -> Option<Path> {
+    let path = Path::parse(key.as_str()).ok()?;
+    (path.as_ref() == key.as_str()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    fn key(text: &str) -> ObjectKey {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn keys_are_taken_letter_for_letter_or_not_at_all() {
+        for text in ["a/b c+d.csv", "100%.csv", "%2e%2e/x", "ä/ö.csv", "a#b?.csv", "${x}"] {
+            assert_eq!(object_path(&key(text)).unwrap().as_ref(), text);
+        }
+        for text in ["/a", "a/", "a//b", "../a", "a/./b", "a\nb"] {
+            assert_eq!(object_path(&key(text)), None, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn odd_names_round_trip_between_listing_and_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path().to_str().unwrap(), Sync::Never).unwrap();
+        for name in ["a b+c.csv", "100%.csv", "%2e.csv", "ä.csv", "{x}.csv"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+            let listed = store.list_with_delimiter(None).await.unwrap().objects;
+            assert_eq!(listed[0].location.as_ref(), name);
+            let read = store.get(&object_path(&key(name)).unwrap()).await.unwrap().bytes().await.unwrap();
+            assert_eq!(read, name);
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_are_refused_by_name() {
+        assert!(matches!(open("s3://b/p", Sync::Always), Err(OpenError::Scheme { scheme, .. }) if scheme == "s3"));
+    }
+}

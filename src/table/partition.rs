@@ -1,0 +1,118 @@
+//! Hive partitions: rows of a batch grouped by the values of the partition columns, which then
+//! stand in the path only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
+
+use crate::lake::layout::partition_path;
+
+/// The schema of a partition's files: without the partition columns.
+pub fn file_schema(schema: &Schema, by: &[String]) -> Schema {
+    let kept = schema.fields().iter().filter(|f| !by.contains(f.name())).cloned();
+    Schema::new(kept.collect::<Vec<_>>())
+}
+
+/// Splits a batch into partitions: hive path (`ingest_date=2026-01-02/origin=EWR`, empty without
+/// partition columns) → its rows in order, without the partition columns.
+///
+/// # Errors
+/// When a partition column is missing or has a type with no text form.
+pub fn split(batch: &RecordBatch, by: &[String]) -> Result<BTreeMap<String, RecordBatch>, ArrowError> {
+    if by.is_empty() {
+        return Ok(BTreeMap::from([(String::new(), batch.clone())]));
+    }
+    let values = by.iter().map(|name| texts(batch, name)).collect::<Result<Vec<_>, _>>()?;
+    let rest = project_out(batch, by)?;
+    let mut rows: BTreeMap<Vec<Option<&str>>, Vec<u32>> = BTreeMap::new();
+    if values.iter().all(constant) && batch.num_rows() > 0 {
+        let path = path_of(by, &values.iter().map(|v| v.is_valid(0).then(|| v.value(0))).collect::<Vec<_>>());
+        return Ok(BTreeMap::from([(path, rest)]));
+    }
+    for row in 0..batch.num_rows() {
+        let key = values.iter().map(|v| v.is_valid(row).then(|| v.value(row))).collect();
+        rows.entry(key).or_default().push(u32::try_from(row).unwrap_or(u32::MAX));
+    }
+    let mut split = BTreeMap::new();
+    for (key, rows) in rows {
+        split.insert(path_of(by, &key), take_record_batch(&rest, &UInt32Array::from(rows))?);
+    }
+    Ok(split)
+}
+
+fn path_of(by: &[String], values: &[Option<&str>]) -> String {
+    let pairs: Vec<(&str, Option<&str>)> = by.iter().map(String::as_str).zip(values.iter().copied()).collect();
+    partition_path(&pairs)
+}
+
+fn texts(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
+    let column = batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("partition column {name} does not exist")))?;
+    let text: ArrayRef = cast(column, &DataType::Utf8)?;
+    text.as_any()
+        .downcast_ref::<StringArray>()
+        .cloned()
+        .ok_or_else(|| ArrowError::CastError(format!("partition column {name} has no text form")))
+}
+
+fn constant(values: &StringArray) -> bool {
+    let Some(first) = (!values.is_empty()).then(|| values.is_valid(0).then(|| values.value(0))) else {
+        return true;
+    };
+    (1..values.len()).all(|row| values.is_valid(row).then(|| values.value(row)) == first)
+}
+
+fn project_out(batch: &RecordBatch, by: &[String]) -> Result<RecordBatch, ArrowError> {
+    let schema = Arc::new(file_schema(batch.schema_ref(), by));
+    let columns = batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .filter(|(f, _)| !by.contains(f.name()))
+        .map(|(_, c)| Arc::clone(c))
+        .collect();
+    RecordBatch::try_new_with_options(schema, columns, &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Date32Array, Int64Array};
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let schema = Schema::new(vec![
+            Field::new("d", DataType::Date32, true),
+            Field::new("s", DataType::Utf8, true),
+            Field::new("v", DataType::Int64, true),
+        ]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Date32Array::from(vec![Some(0), Some(1), Some(0), None])),
+            Arc::new(StringArray::from(vec!["a", "a/b", "a", ""])),
+            Arc::new(Int64Array::from(vec![1, 2, 3, 4])),
+        ];
+        RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+    }
+
+    #[test]
+    fn rows_go_to_their_partition_in_order_and_none_is_lost() {
+        let split = split(&batch(), &["d".into(), "s".into()]).unwrap();
+        let paths: Vec<&str> = split.keys().map(String::as_str).collect();
+        assert_eq!(split.values().map(RecordBatch::num_rows).sum::<usize>(), 4);
+        assert!(paths.contains(&"d=1970-01-01/s=a"), "{paths:?}");
+        assert!(paths.contains(&"d=1970-01-02/s=a%2Fb"), "{paths:?}");
+        let first = split["d=1970-01-01/s=a"].column(0).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec();
+        assert_eq!(first, [1, 3]);
+    }
+
+    #[test]
+    fn a_missing_partition_column_is_an_error_and_none_is_one_partition() {
+        assert!(split(&batch(), &["nope".into()]).is_err());
+        assert_eq!(split(&batch(), &[]).unwrap().keys().collect::<Vec<_>>(), [""]);
+    }
+}
