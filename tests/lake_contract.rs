@@ -1,0 +1,137 @@
+//! What lakegate needs of a store, run on every implementation that needs no server.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use lakegate::lake::local::{LocalLake, Sync};
+use lakegate::lake::{identity, probe};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, WriteMultipart};
+
+async fn put(store: &Arc<dyn ObjectStore>, at: &str, bytes: &str, mode: PutMode) -> Result<Option<String>, Error> {
+    store.put_opts(&Path::from(at), PutPayload::from(bytes.to_owned()), PutOptions::from(mode)).await.map(|r| r.e_tag)
+}
+
+async fn text(store: &Arc<dyn ObjectStore>, at: &str) -> String {
+    String::from_utf8(store.get(&Path::from(at)).await.unwrap().bytes().await.unwrap().to_vec()).unwrap()
+}
+
+fn at_etag(e_tag: Option<String>) -> PutMode {
+    PutMode::Update(UpdateVersion { e_tag, version: None })
+}
+
+async fn contract(store: Arc<dyn ObjectStore>) {
+    // Create: once.
+    put(&store, "t/a", "1", PutMode::Create).await.unwrap();
+    assert!(matches!(put(&store, "t/a", "2", PutMode::Create).await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(text(&store, "t/a").await, "1");
+    let creates = (0..8).map(|n| put(&store, "t/race", ["0", "1", "2", "3", "4", "5", "6", "7"][n], PutMode::Create));
+    let won: Vec<usize> =
+        futures::future::join_all(creates).await.into_iter().enumerate().filter(|(_, r)| r.is_ok()).map(|(n, _)| n).collect();
+    assert_eq!(won.len(), 1, "exactly one create wins");
+    assert_eq!(text(&store, "t/race").await, won[0].to_string());
+
+    // Update: only of the version that was seen.
+    let e_tag = store.head(&Path::from("t/a")).await.unwrap().e_tag;
+    assert!(matches!(put(&store, "t/a", "x", at_etag(Some("0-0-0".into()))).await, Err(Error::Precondition { .. })));
+    let updates = (0..8).map(|n| put(&store, "t/a", ["a", "b", "c", "d", "e", "f", "g", "h"][n], at_etag(e_tag.clone())));
+    let won = futures::future::join_all(updates).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1, "exactly one update wins");
+    assert!(put(&store, "t/none", "x", at_etag(e_tag)).await.is_err(), "an update never creates");
+    let returned = put(&store, "t/a", "again", PutMode::Overwrite).await.unwrap();
+    assert_eq!(store.head(&Path::from("t/a")).await.unwrap().e_tag, returned, "a put answers the e-tag a head shows");
+
+    // Reading: ranges, conditions, absence.
+    assert_eq!(store.get_range(&Path::from("t/a"), 1..3).await.unwrap(), "ga");
+    let moved = GetOptions { if_match: Some("0-0-0".into()), ..GetOptions::default() };
+    assert!(matches!(store.get_opts(&Path::from("t/a"), moved).await, Err(Error::Precondition { .. })));
+    assert!(matches!(store.get(&Path::from("t/missing")).await, Err(Error::NotFound { .. })));
+
+    // Listing shows whole objects and nothing temporary; a large one arrives in parts.
+    let mut write = WriteMultipart::new(store.put_multipart(&Path::from("t/large")).await.unwrap());
+    for _ in 0..20 {
+        write.write(&vec![7u8; 1 << 20]);
+    }
+    write.finish().await.unwrap();
+    let listed: Vec<String> = store.list(Some(&Path::from("t"))).map_ok(|o| o.location.to_string()).try_collect().await.unwrap();
+    let mut sorted = listed.clone();
+    sorted.sort();
+    assert_eq!(sorted, ["t/a", "t/large", "t/race"]);
+    assert_eq!(store.head(&Path::from("t/large")).await.unwrap().size, 20 << 20);
+    store.delete(&Path::from("t/large")).await.unwrap();
+    assert!(store.head(&Path::from("t/large")).await.is_err());
+
+    probe::conditional_puts(&store, "contract").await.unwrap();
+    assert_eq!(identity::claim(&store, "first").await.unwrap(), "first");
+    assert_eq!(identity::claim(&store, "second").await.unwrap(), "first", "a lake keeps its id");
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract(Arc::new(InMemory::new())).await;
+}
+
+#[tokio::test]
+async fn a_directory_keeps_the_contract() {
+    for sync in [Sync::Always, Sync::Never] {
+        let folder = tempfile::tempdir().unwrap();
+        contract(Arc::new(LocalLake::open(folder.path(), sync).unwrap())).await;
+        let left: Vec<_> = std::fs::read_dir(folder.path().join("t")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|n| !n.to_string_lossy().contains('#')), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_behind_is_invisible() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("t")).unwrap();
+    std::fs::write(folder.path().join("t/x.parquet#123450000000001"), "torn").unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Always).unwrap());
+    let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+    assert!(listed.is_empty(), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_store_without_conditional_puts_is_refused() {
+    #[derive(Debug)]
+    struct Careless(InMemory);
+    impl std::fmt::Display for Careless {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Careless")
+        }
+    }
+    #[async_trait::async_trait]
+    impl ObjectStore for Careless {
+        async fn put_opts(&self, location: &Path, payload: PutPayload, _: PutOptions) -> object_store::Result<object_store::PutResult> {
+            self.0.put(location, payload).await
+        }
+        async fn put_multipart_opts(
+            &self,
+            l: &Path,
+            o: object_store::PutMultipartOptions,
+        ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
+            self.0.put_multipart_opts(l, o).await
+        }
+        async fn get_opts(&self, l: &Path, o: GetOptions) -> object_store::Result<object_store::GetResult> {
+            self.0.get_opts(l, o).await
+        }
+        fn delete_stream(
+            &self,
+            l: futures::stream::BoxStream<'static, object_store::Result<Path>>,
+        ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
+            self.0.delete_stream(l)
+        }
+        fn list(&self, p: Option<&Path>) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
+            self.0.list(p)
+        }
+        async fn list_with_delimiter(&self, p: Option<&Path>) -> object_store::Result<object_store::ListResult> {
+            self.0.list_with_delimiter(p).await
+        }
+        async fn copy_opts(&self, f: &Path, t: &Path, o: object_store::CopyOptions) -> object_store::Result<()> {
+            self.0.copy_opts(f, t, o).await
+        }
+    }
+    let store: Arc<dyn ObjectStore> = Arc::new(Careless(InMemory::new()));
+    assert!(matches!(probe::conditional_puts(&store, "x").await, Err(probe::ProbeError::NoCreate)));
+}
