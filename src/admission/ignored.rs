@@ -44,7 +44,8 @@ pub fn judge(key: &ObjectKey, size: Option<u64>) -> Option<Ignored> {
     if folders.split('/').any(|f| f == "_temporary") {
         return Some(Ignored::TemporaryFolder);
     }
-    let ends = |suffix: &str| name.len() >= suffix.len() && name.as_bytes()[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes());
+    let ends =
+        |suffix: &str| name.len() >= suffix.len() && name.as_bytes()[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes());
     match name {
         "_SUCCESS" => Some(Ignored::SuccessMarker),
         _ if name.starts_with('.') => Some(Ignored::DotFile),

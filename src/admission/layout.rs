@@ -132,7 +132,8 @@ impl Layout {
         if template.len() > TEMPLATE_BYTES_MAX {
             return Err(LayoutError::TooLong { len: template.len() });
         }
-        let mut draft = Draft { regex: String::from("^"), captures: Vec::new(), names: BTreeSet::new(), after_open_end: false, ended_by: None };
+        let mut draft =
+            Draft { regex: String::from("^"), captures: Vec::new(), names: BTreeSet::new(), after_open_end: false, ended_by: None };
         let mut at = 0;
         while let Some(c) = template[at..].chars().next() {
             let rest = &template[at..];
@@ -191,9 +192,8 @@ impl Layout {
             // Without day or month the first stands in, so that month 13 is refused all the same.
             let year = i32::try_from(year).map_err(|_| shape())?;
             let (m, d) = (month.unwrap_or(1), day.unwrap_or(1));
-            let date = NaiveDate::from_ymd_opt(year, m, d)
-                .filter(|_| year > 0)
-                .ok_or(LayoutMismatch::NoSuchDate { year, month: m, day: d })?;
+            let date =
+                NaiveDate::from_ymd_opt(year, m, d).filter(|_| year > 0).ok_or(LayoutMismatch::NoSuchDate { year, month: m, day: d })?;
             facts.date = day.is_some().then_some(date);
         }
         Ok(facts)
@@ -314,10 +314,7 @@ pub fn hive_escape(value: &str) -> String {
     }
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
-        let special = matches!(
-            c,
-            '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '}' | '[' | ']' | '^' | '\u{7f}'
-        );
+        let special = matches!(c, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '}' | '[' | ']' | '^' | '\u{7f}');
         if special || u32::from(c) < 0x20 {
             escaped.push_str(&format!("%{:02X}", u32::from(c)));
         } else {

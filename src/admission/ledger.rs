@@ -130,20 +130,20 @@ fn same_version(newest: &Newest, sighting: &Sighting) -> bool {
     };
     let sizes_agree = match (a.size, b.size) {
         (Some(a), Some(b)) => a == b,
-        // MinIO leaves a size out when it is 0.
-        (None, Some(0)) | (Some(0), None) | (None, None) => true,
-        _ => false,
+        // Several stores leave a size out, MinIO when it is 0.
+        _ => true,
     };
     if !sequencers_agree || !sizes_agree {
         return false;
     }
+    let one_event = a.sequencer.is_some() && b.sequencer.is_some();
     match (&a.etag, &b.etag) {
-        (Some(a), Some(b)) => a == b,
-        (None, None) => match (&a.sequencer, &b.sequencer) {
-            (Some(_), Some(_)) => true,
-            _ => a.size.is_some() && a.last_modified.is_some() && a.last_modified == b.last_modified,
-        },
-        _ => matches!((&a.sequencer, &b.sequencer), (Some(_), Some(_))),
+        // Listings of some stores keep the quotes of the header.
+        (Some(a), Some(b)) => a.trim_matches('"') == b.trim_matches('"'),
+        (None, None) => {
+            one_event || (a.size.is_some() && a.size == b.size && a.last_modified.is_some() && a.last_modified == b.last_modified)
+        }
+        _ => one_event,
     }
 }
 
@@ -238,12 +238,11 @@ pub fn after(known: Option<Known>, sighting: &Sighting, verdict: Verdict) -> Kno
 /// as long as a queue may redeliver (14 days), or a late put would look new.
 pub fn after_removal(known: Option<Known>, removal: Removal) -> Known {
     let mut known = known.unwrap_or(Known { newest: None, removal: None });
-    let stays = known.removal.as_ref().is_some_and(|earlier| {
-        match order((&earlier.version, earlier.time), (&removal.version, removal.time)) {
+    let stays =
+        known.removal.as_ref().is_some_and(|earlier| match order((&earlier.version, earlier.time), (&removal.version, removal.time)) {
             Some(order) => order == Ordering::Greater,
             None => matches!((earlier.time, removal.time), (Some(a), Some(b)) if a > b),
-        }
-    });
+        });
     if !stays {
         known.removal = Some(removal);
     }
