@@ -78,7 +78,7 @@ impl Sequencer {
         match self.family {
             SequencerFamily::Hex => compare_hex(&self.text, &other.text),
             SequencerFamily::Ceph => Some(ceph_clock(&self.text)?.cmp(&ceph_clock(&other.text)?)),
-            SequencerFamily::Integer => Some(self.text.parse::<u128>().ok()?.cmp(&other.text.parse::<u128>().ok()?)),
+            SequencerFamily::Integer => Some(integer(&self.text)?.cmp(&integer(&other.text)?)),
             SequencerFamily::Text => Some(self.text.cmp(&other.text)),
             SequencerFamily::Incomparable => (self.text == other.text).then_some(Ordering::Equal),
         }
@@ -96,9 +96,14 @@ fn compare_hex(a: &str, b: &str) -> Option<Ordering> {
     Some((0..width).map(|i| digit(a, i).cmp(&digit(b, i))).find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
 }
 
+/// An object generation: digits only, no sign.
+fn integer(text: &str) -> Option<u128> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// Seconds and nanoseconds of a Ceph sequencer, whose bytes are little-endian.
 fn ceph_clock(text: &str) -> Option<(u32, u32)> {
-    if text.len() != 16 || !text.is_ascii() {
+    if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     let word = |hex: &str| u32::from_str_radix(hex, 16).ok().map(u32::swap_bytes);
@@ -128,6 +133,7 @@ mod tests {
         // 0x5f_01_00_00 LE seconds sorts before 0x60_00_00_00 by text but is 0x15f > 0x60.
         assert_eq!(ceph("5f01000000000000").compare(&ceph("6000000000000000")), Some(Ordering::Greater));
         assert_eq!(ceph("short").compare(&ceph("6000000000000000")), None);
+        assert_eq!(ceph("+f01000000000000").compare(&ceph("6000000000000000")), None);
     }
 
     #[test]

@@ -1,0 +1,35 @@
+//! CloudEvents in structured mode; binary mode's body is the data itself and needs no peeling.
+
+use serde_json::Value;
+
+use super::RecordReason;
+use super::base64;
+use super::facts::{self, Fault};
+
+/// Whether the value is a structured CloudEvent.
+pub fn is_one(value: &Value) -> bool {
+    value.get("specversion").is_some()
+}
+
+/// The data of a CloudEvent: an object as it stands, text to be parsed, or base64 of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data<'v> {
+    Value(&'v Value),
+    Text(String),
+}
+
+/// Finds the data.
+///
+/// # Errors
+/// `missing_field` when there is none or its base64 is broken.
+pub fn data(value: &Value) -> Result<Data<'_>, Fault> {
+    match (value.get("data"), facts::text(value, "data_base64")) {
+        (Some(Value::String(text)), _) => Ok(Data::Text(text.clone())),
+        (Some(data), _) if !data.is_null() => Ok(Data::Value(data)),
+        (_, Some(encoded)) => base64::decode(encoded)
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .map(Data::Text)
+            .ok_or_else(|| Fault::new(RecordReason::MissingField, "data_base64 is not base64 of UTF-8 text")),
+        _ => Err(Fault::missing("data")),
+    }
+}
