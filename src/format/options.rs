@@ -1,9 +1,12 @@
 //! Options of the readers, resolved from a contract (contract.md, `source`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::units::ByteSize;
 
 /// Formats a file's content can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     Csv,
     /// One array of objects.
@@ -30,7 +33,8 @@ impl Format {
 }
 
 /// Compression, recognized by magic bytes only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Compression {
     None,
     Gzip,
@@ -38,7 +42,7 @@ pub enum Compression {
 }
 
 /// What one CSV file looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CsvDialect {
     /// One byte usually; several are allowed (`||`).
     pub delimiter: String,
@@ -57,15 +61,33 @@ impl Default for CsvDialect {
 }
 
 /// Text encodings understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Encoding {
     Utf8,
     Utf16Le,
     Utf16Be,
+    Utf32Le,
+    Utf32Be,
     /// windows-1252, only as a contract's fallback.
     Cp1252,
     /// ISO-8859-1, only as a contract's fallback.
     Latin1,
+}
+
+impl Encoding {
+    /// The word of contracts and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Encoding::Utf8 => "utf-8",
+            Encoding::Utf16Le => "utf-16le",
+            Encoding::Utf16Be => "utf-16be",
+            Encoding::Utf32Le => "utf-32le",
+            Encoding::Utf32Be => "utf-32be",
+            Encoding::Cp1252 => "cp1252",
+            Encoding::Latin1 => "latin1",
+        }
+    }
 }
 
 /// `source.csv` of a contract.

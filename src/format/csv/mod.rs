@@ -1,0 +1,14 @@
+//! CSV files: dialect, header, records.
+//!
+//! ```text
+//!  sample ─▶ dialect ─▶ header ─▶ body: blocks without quotes at memory speed, all others by record
+//! ```
+
+mod body;
+mod dialect;
+mod header;
+mod plain;
+mod record;
+mod table;
+
+pub(super) use body::CsvBody;

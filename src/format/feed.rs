@@ -1,0 +1,76 @@
+//! The sliding buffer between the byte layers and the record readers.
+
+use std::io::Read;
+
+use super::compression::Inflow;
+use super::encoding::{decode, undecoded_len};
+use super::options::Encoding;
+use super::reader::ReadError;
+
+/// Bytes asked of the layer below at once.
+const STEP: usize = 256 << 10;
+
+/// Decoded bytes from a known place on. Readers fill it to a size that depends on the content only,
+/// so blocks do not depend on how the input cuts its reads.
+pub(super) struct Feed<R: Read> {
+    pub(super) inflow: Inflow<R>,
+    pub(super) buf: Vec<u8>,
+    /// Where `buf` starts in the decompressed, undecoded stream.
+    pub(super) offset: u64,
+    /// Nothing comes after `buf`.
+    pub(super) ended: bool,
+    pub(super) encoding: Encoding,
+    pending: Vec<u8>,
+}
+
+impl<R: Read> Feed<R> {
+    pub(super) fn new(inflow: Inflow<R>) -> Self {
+        Self { inflow, buf: Vec::new(), offset: 0, ended: false, encoding: Encoding::Utf8, pending: Vec::new() }
+    }
+
+    /// Reads until `buf` holds at least `target` bytes or the file ends.
+    pub(super) fn fill(&mut self, target: usize) -> Result<(), ReadError> {
+        while self.buf.len() < target && !self.ended {
+            if self.encoding == Encoding::Utf8 {
+                let len = self.buf.len();
+                self.buf.resize(target.min(len + STEP), 0);
+                let result = self.inflow.read(&mut self.buf[len..]);
+                self.buf.truncate(len + *result.as_ref().unwrap_or(&0));
+                self.ended = result? == 0;
+            } else {
+                let len = self.pending.len();
+                self.pending.resize(len + STEP.min(target - self.buf.len()), 0);
+                let result = self.inflow.read(&mut self.pending[len..]);
+                self.pending.truncate(len + *result.as_ref().unwrap_or(&0));
+                self.ended = result? == 0;
+                decode(self.encoding, &mut self.pending, self.ended, &mut self.buf);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops `len` bytes from the front.
+    pub(super) fn drop_front(&mut self, len: usize) {
+        self.offset += undecoded_len(self.encoding, &self.buf[..len]);
+        self.buf.drain(..len);
+    }
+
+    /// Takes the first `len` bytes out, as they lie, without copying them.
+    pub(super) fn take_front(&mut self, len: usize) -> Vec<u8> {
+        self.offset += undecoded_len(self.encoding, &self.buf[..len]);
+        let rest = self.buf.split_off(len);
+        std::mem::replace(&mut self.buf, rest)
+    }
+
+    /// Reads everything not yet handed on in another encoding. Only from UTF-8, where the buffer
+    /// holds the bytes as stored.
+    pub(super) fn switch_encoding(&mut self, encoding: Encoding) {
+        debug_assert!(self.encoding == Encoding::Utf8, "only undecoded bytes can be decoded again");
+        if encoding == Encoding::Utf8 {
+            return;
+        }
+        self.encoding = encoding;
+        self.pending = std::mem::take(&mut self.buf);
+        decode(encoding, &mut self.pending, self.ended, &mut self.buf);
+    }
+}
