@@ -1,5 +1,25 @@
 //! Shapes, casts and drift (drift.md): what a file looks like against what is registered.
 //!
-//! Pure: no registry is asked here. Errors and findings are values.
+//! ```text
+//!  blocks ─▶ observe ─▶ Observation ─▶ drift::classify ─▶ Drift + ReadPlan
+//!  blocks ─────────────────────────────────────────────▶ read ─▶ typed rows, bad rows
+//! ```
+//!
+//! Both passes go through the same casts ([`leaf`], [`cast`]), so their counts agree.
+//! Pure: no registry is asked here. Errors and findings are values. Deliberately absent: semantic
+//! drift against a baseline profile (drift.md §2.5), and files of which only a schema is observed.
 
+pub mod arrow;
+pub mod avro;
+pub mod calendar;
+pub mod cast;
+pub mod checks;
+pub mod facts;
+pub mod infer;
+pub mod leaf;
+pub mod matching;
+pub mod number;
+pub mod observe;
 pub mod options;
+pub mod reading;
+pub mod shape;
