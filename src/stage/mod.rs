@@ -3,7 +3,18 @@
 //! `look` and `decide` are synchronous and see the state; `gather` awaits and only reads;
 //! nothing here writes anything.
 
+pub mod assemble;
+pub mod buckets;
+pub mod catalog;
+pub mod check;
+pub mod classify;
 pub mod letters;
+pub mod project;
+pub mod publish;
+pub mod reading;
+pub mod replay;
+pub mod transform;
+pub mod validate;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -1,0 +1,83 @@
+//! Landing buckets by name: read-only here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore};
+
+use crate::domain::names::ObjectKey;
+use crate::lake::url::object_path;
+use crate::wire::records::Admitted;
+
+/// Stores behind the buckets named in events.
+#[derive(Clone, Default)]
+pub struct Buckets {
+    by_name: BTreeMap<String, Arc<dyn ObjectStore>>,
+}
+
+/// What stands at a key.
+#[derive(Debug)]
+pub enum Found<T> {
+    There(T),
+    /// Nothing, or another version.
+    Gone(String),
+}
+
+impl Buckets {
+    pub fn new(by_name: BTreeMap<String, Arc<dyn ObjectStore>>) -> Self {
+        Self { by_name }
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    pub fn get(&self, bucket: &str) -> Option<&Arc<dyn ObjectStore>> {
+        self.by_name.get(bucket)
+    }
+
+    /// Metadata and the first `n` bytes of whatever stands at the key now.
+    pub async fn peek(&self, bucket: &str, key: &str, version: Option<&str>, n: u64) -> Result<Found<(ObjectMeta, Bytes)>, Error> {
+        let options = GetOptions { range: Some(GetRange::Bounded(0..n)), version: version.map(str::to_owned), ..GetOptions::default() };
+        match self.open(bucket, key, options).await? {
+            Found::Gone(why) => Ok(Found::Gone(why)),
+            Found::There(found) => {
+                let meta = found.meta.clone();
+                Ok(Found::There((meta, found.bytes().await?)))
+            }
+        }
+    }
+
+    /// The bytes of exactly the admitted version.
+    pub async fn read(&self, object: &Admitted) -> Result<Found<object_store::GetResult>, Error> {
+        let options = GetOptions { if_match: object.etag.clone().filter(|_| object.version_id.is_none()), version: object.version_id.clone(), ..GetOptions::default() };
+        self.open(&object.bucket, &object.key, options).await
+    }
+
+    async fn open(&self, bucket: &str, key: &str, options: GetOptions) -> Result<Found<object_store::GetResult>, Error> {
+        let Some(store) = self.by_name.get(bucket) else {
+            return Ok(Found::Gone(format!("no landing bucket is named {bucket}; name it with --landing {bucket}=URL")));
+        };
+        let path = key.parse::<ObjectKey>().ok().as_ref().and_then(object_path);
+        let Some(path) = path else {
+            return Ok(Found::Gone("this store cannot name such a key".to_owned()));
+        };
+        match store.get_opts(&path, options.clone()).await {
+            Ok(found) => Ok(Found::There(found)),
+            Err(Error::NotFound { .. }) => Ok(Found::Gone("nothing stands at the key".to_owned())),
+            Err(Error::Precondition { .. }) => Ok(Found::Gone("another version stands at the key".to_owned())),
+            // An empty object has no first byte: stores refuse the range.
+            Err(_) if options.range.is_some() => {
+                let whole = GetOptions { range: None, ..options };
+                match store.get_opts(&path, whole).await {
+                    Ok(found) if found.meta.size == 0 => Ok(Found::There(found)),
+                    Ok(_) => Err(Error::Generic { store: "landing", source: "the range was refused".into() }),
+                    Err(Error::NotFound { .. }) => Ok(Found::Gone("nothing stands at the key".to_owned())),
+                    Err(e) => Err(e),
+                }
+            }
+            Err(e) => Err(e),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Contracts as the stages use them: compiled once per version, looked up by dataset or by hash.
+//!
+//! Validate stamps the version in force; every later stage loads exactly that version from
+//! `_lakegate/contracts/<dataset>/<hash>.json` (decisions.md 20).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::admission::layout::Layout;
+use crate::contract::model::Contract;
+use crate::domain::names::DatasetName;
+use crate::domain::reason::ReasonCode;
+use crate::lake::layout::{contract as contract_key, key};
+use crate::stage::StageError;
+
+/// One version of a contract, compiled.
+#[derive(Debug)]
+pub struct Dataset {
+    pub contract: Contract,
+    pub hash: String,
+    pub layout: Option<Layout>,
+}
+
+impl Dataset {
+    /// # Errors
+    /// A sentence, when the layout does not compile (lint says so earlier, with its place).
+    pub fn compile(contract: Contract) -> Result<Self, String> {
+        let hash = crate::contract::canonical::hash(&contract);
+        let layout = contract.layout.as_deref().map(|l| Layout::compile(l, &contract.dataset)).transpose().map_err(|e| e.to_string())?;
+        Ok(Self { contract, hash, layout })
+    }
+
+    pub fn name(&self) -> &str {
+        self.contract.dataset.as_str()
+    }
+}
+
+/// The contracts in force, and every version asked for.
+pub struct Catalog {
+    lake: Arc<dyn ObjectStore>,
+    current: RwLock<BTreeMap<String, Arc<Dataset>>>,
+    versions: RwLock<HashMap<String, Arc<Dataset>>>,
+}
+
+impl Catalog {
+    pub fn new(lake: Arc<dyn ObjectStore>) -> Self {
+        Self { lake, current: RwLock::new(BTreeMap::new()), versions: RwLock::new(HashMap::new()) }
+    }
+
+    /// Puts contracts in force: their versions are written to the lake first, so that every stage of
+    /// every replica can load what validate stamps.
+    pub async fn put_in_force(&self, datasets: Vec<Arc<Dataset>>) -> Result<(), object_store::Error> {
+        for dataset in &datasets {
+            let at = key(&contract_key(dataset.name(), &dataset.hash));
+            let text = crate::contract::canonical::to_canonical_json(&dataset.contract);
+            self.lake.put(&at, text.into_bytes().into()).await?;
+            self.versions.write().unwrap_or_else(PoisonError::into_inner).insert(dataset.hash.clone(), Arc::clone(dataset));
+        }
+        let current = datasets.into_iter().map(|d| (d.name().to_owned(), d)).collect();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        Ok(())
+    }
+
+    /// The version in force.
+    pub fn current(&self, dataset: &str) -> Option<Arc<Dataset>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).get(dataset).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Dataset>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The version with this hash.
+    ///
+    /// # Errors
+    /// `ContractMissing` when it is gone or no contract; `Store` when the lake does not answer.
+    pub async fn version(&self, dataset: &str, hash: &str) -> Result<Arc<Dataset>, StageError> {
+        if let Some(known) = self.versions.read().unwrap_or_else(PoisonError::into_inner).get(hash) {
+            return Ok(Arc::clone(known));
+        }
+        let missing = |detail: String| StageError::Refused { reason: ReasonCode::ContractMissing, detail };
+        let name: DatasetName = dataset.parse().map_err(|e| missing(format!("{e}")))?;
+        let at = key(&contract_key(name.as_str(), hash));
+        let bytes = match self.lake.get(&at).await {
+            Ok(found) => found.bytes().await?,
+            Err(object_store::Error::NotFound { .. }) => return Err(missing(format!("{at} is gone"))),
+            Err(e) => return Err(e.into()),
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|e| missing(format!("{at}: {e}")))?;
+        let contract = crate::contract::canonical::from_canonical_json(text).map_err(|e| missing(format!("{at}: {e}")))?;
+        let compiled = Arc::new(Dataset::compile(contract).map_err(|e| missing(format!("{at}: {e}")))?);
+        self.versions.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
