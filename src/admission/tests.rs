@@ -7,7 +7,7 @@ use super::lateness::{Happened, Lateness};
 use super::layout::{Layout, LayoutError, LayoutMismatch, hive_escape};
 use super::ledger::{
     Force, Known, Newest, Progress, Removal, ReplayRequest, ReplayVerdict, SightedBy, Sighting, Verdict, after, after_removal,
-    after_replay, judge, judge_replay,
+    after_replay, judge, judge_replay, may_be_forgotten,
 };
 use super::{ignored, key, lateness, size, suffix};
 use crate::domain::names::{DatasetName, Generation, ObjectKey};
@@ -238,7 +238,7 @@ fn version(text: &str) -> ObjectVersion {
 }
 
 fn event(text: &str, time: Option<i64>) -> Sighting {
-    Sighting { version: version(text), time: time.map(Timestamp::from_millis), by: SightedBy::Event, head: None }
+    Sighting { version: version(text), time: time.map(Timestamp::from_millis), by: SightedBy::Event, landed: Timestamp::EPOCH, head: None }
 }
 
 fn listing(text: &str, time: Option<i64>) -> Sighting {
@@ -304,6 +304,7 @@ fn a_duplicate_adds_the_facts_that_were_missing() {
 #[test]
 fn a_delete_that_arrives_before_its_put_still_wins() {
     let removal = |text, time: Option<i64>| Removal { version: version(text), time: time.map(Timestamp::from_millis) };
+    let after_removal = |known, removal| after_removal(known, removal, Timestamp::EPOCH);
     let known = after_removal(None, removal("q:20", Some(20)));
     assert_eq!(judge(Some(&known), &event("e:a s:1 q:10", Some(10))), Verdict::Superseded);
     assert_eq!(judge(Some(&known), &event("e:a s:1 q:21", Some(21))), Verdict::New);
@@ -326,12 +327,20 @@ fn replays_raise_the_generation_unless_nothing_is_left_to_do() {
             version: version("e:a s:1 q:10"),
             time: None,
             sighted_by: SightedBy::Event,
+            first_landed: Timestamp::from_millis(77),
             generation: Generation(2),
             progress,
         }),
         removal: None,
+        touched: Timestamp::EPOCH,
     };
-    let request = |text, force| ReplayRequest { version: version(text), force, generation: None };
+    let request = |text, force| ReplayRequest {
+        version: version(text),
+        force,
+        generation: None,
+        first_landed: None,
+        landed: Timestamp::from_millis(500),
+    };
     let cases = [
         (Progress::Published, Force::No, "e:a s:1", Duplicate),
         (Progress::Registered, Force::No, "e:a s:1", Duplicate),
@@ -354,7 +363,27 @@ fn replays_raise_the_generation_unless_nothing_is_left_to_do() {
 
     let replayed = after_replay(Some(known(Progress::Quarantined)), &request("e:a s:1", Force::No), Generation(3));
     assert_eq!(judge_replay(Some(&replayed), &request("e:a s:1", Force::No)), InFlight);
+    let first_landed = |known: Known| known.newest.map(|n| n.first_landed.millis());
+    assert_eq!(first_landed(replayed.clone()), Some(77), "a replay lands in the partition of the first landing");
+    let stated = ReplayRequest { first_landed: Some(Timestamp::from_millis(9)), ..request("e:a s:1", Force::No) };
+    assert_eq!(first_landed(after_replay(None, &stated, Generation(1))), Some(9));
+    assert_eq!(first_landed(after_replay(None, &request("e:a s:1", Force::No), Generation(1))), Some(500));
     assert_eq!(judge(Some(&replayed), &event("e:a s:1 q:10", None)), Verdict::Duplicate, "live redelivery stays a duplicate");
+}
+
+#[test]
+fn a_key_is_forgotten_only_when_it_is_quiet_and_nothing_is_in_flight() {
+    let horizon = Span::from_secs(14 * 86_400);
+    let late = Timestamp::EPOCH.plus(horizon).plus(Span::from_millis(1));
+    let mut known = after(None, &event("e:a s:1 q:10", None), Verdict::New);
+    assert!(!may_be_forgotten(&known, late, horizon), "it is in flight");
+    if let Some(newest) = &mut known.newest {
+        newest.progress = Progress::Published;
+    }
+    assert!(may_be_forgotten(&known, late, horizon));
+    assert!(!may_be_forgotten(&known, Timestamp::EPOCH.plus(horizon), horizon));
+    let again = Sighting { landed: Timestamp::from_millis(5), ..event("e:a s:1 q:10", None) };
+    assert!(!may_be_forgotten(&after(Some(known), &again, Verdict::Duplicate), late, horizon), "it was heard of again");
 }
 
 proptest! {
