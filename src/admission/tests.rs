@@ -294,10 +294,11 @@ fn the_store_decides_where_sequencers_cannot() {
 #[test]
 fn a_duplicate_adds_the_facts_that_were_missing() {
     let known = after(None, &listing("e:a s:1", Some(5)), Verdict::New);
-    let seen = event("v:1 e:a s:1 q:10", Some(4));
+    let seen = Sighting { landed: Timestamp::from_millis(-3), ..event("v:1 e:a s:1 q:10", Some(4)) };
     assert_eq!(judge(Some(&known), &seen), Verdict::Duplicate);
     let known = after(Some(known), &seen, Verdict::Duplicate);
     assert_eq!(known.newest.as_ref().map(|n| n.version.clone()), Some(version("v:1 e:a s:1 q:10")));
+    assert_eq!(known.newest.as_ref().map(|n| n.first_landed.millis()), Some(-3), "the first landing is the earliest");
     assert_eq!(judge(Some(&known), &event("e:z s:1 q:0F", None)), Verdict::Superseded, "now older events are recognized");
 }
 
@@ -308,6 +309,7 @@ fn a_delete_that_arrives_before_its_put_still_wins() {
     let known = after_removal(None, removal("q:20", Some(20)));
     assert_eq!(judge(Some(&known), &event("e:a s:1 q:10", Some(10))), Verdict::Superseded);
     assert_eq!(judge(Some(&known), &event("e:a s:1 q:21", Some(21))), Verdict::New);
+    assert_eq!(judge(Some(&known), &event("e:a s:1 q:20", Some(20))), Verdict::Superseded, "one sequencer is one event: the removal");
     let known = after_removal(Some(known), removal("q:15", Some(15)));
     assert_eq!(judge(Some(&known), &event("e:a s:1 q:18", None)), Verdict::Superseded, "the later removal stays");
 
@@ -359,6 +361,7 @@ fn replays_raise_the_generation_unless_nothing_is_left_to_do() {
     }
     let forgotten = ReplayRequest { generation: Some(Generation(4)), ..request("e:a s:1", Force::No) };
     assert_eq!(judge_replay(None, &forgotten), Admit(Generation(5)));
+    assert_eq!(judge_replay(Some(&known(Progress::Quarantined)), &forgotten), Admit(Generation(5)), "the higher generation counts");
     assert_eq!(judge_replay(None, &request("e:a s:1", Force::No)), Admit(Generation(1)));
 
     let replayed = after_replay(Some(known(Progress::Quarantined)), &request("e:a s:1", Force::No), Generation(3));
@@ -369,6 +372,7 @@ fn replays_raise_the_generation_unless_nothing_is_left_to_do() {
     assert_eq!(first_landed(after_replay(None, &stated, Generation(1))), Some(9));
     assert_eq!(first_landed(after_replay(None, &request("e:a s:1", Force::No), Generation(1))), Some(500));
     assert_eq!(judge(Some(&replayed), &event("e:a s:1 q:10", None)), Verdict::Duplicate, "live redelivery stays a duplicate");
+    assert_eq!(judge(Some(&replayed), &event("e:b s:1 q:0F", None)), Verdict::Superseded, "the replay keeps the sequencer");
 }
 
 #[test]

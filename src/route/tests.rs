@@ -125,6 +125,18 @@ fn an_array_of_arrays_cannot_explode() {
     assert!(!compiled(&pattern).matches(&event));
 }
 
+#[test]
+fn interleaved_arrays_stop_at_the_budget() {
+    // Only dotted names can interleave two arrays in the order of paths.
+    let pattern = compiled(&json!({"a": {"l": [1], "m": {"l": [1], "z": [1]}, "z": [1]}}));
+    let event = |n: usize| {
+        let rows: Vec<Value> = (0..n).map(|_| json!({"l": 1, "z": 1})).collect();
+        json!({"a": rows, "a.m": rows})
+    };
+    assert!(pattern.matches(&event(20)));
+    assert!(!pattern.matches(&event(1500)), "over two million comparisons");
+}
+
 fn dataset(name: &str) -> DatasetName {
     name.parse().expect("a dataset name")
 }
@@ -149,6 +161,7 @@ fn the_highest_priority_wins_and_equal_ones_are_ambiguous() {
         route("orders", under("raw", "landing/orders/"), None),
         route("big", json!({"object": {"size": [{"numeric": [">", 5]}], "key": [{"prefix": "landing/orders/big/"}]}}), None),
         route("express", under("raw", "landing/orders/express/"), Some(7)),
+        route("rest", json!({"object": {"key": [{"exists": true}]}}), Some(-2)),
         route("whole", json!({"source": ["aws.s3"], "detail": {"bucket": {"name": ["whole"]}}}), None),
     ])
     .expect("a table");
@@ -157,14 +170,15 @@ fn the_highest_priority_wins_and_equal_ones_are_ambiguous() {
         ("raw", "elsewhere", Routing::Dataset(dataset("all"))),
         ("raw", "landing/orders/express/1.csv", Routing::Dataset(dataset("express"))),
         ("raw", "landing/orders/big/1.csv", Routing::Ambiguous(vec![dataset("big"), dataset("orders")])),
-        ("other", "landing/orders/1.csv", Routing::None),
+        ("other", "landing/orders/1.csv", Routing::Dataset(dataset("rest"))),
         ("whole", "x", Routing::Dataset(dataset("whole"))),
     ];
     for (bucket, key, expected) in cases {
         assert_eq!(table.dataset_for(&landed(bucket, key)), expected, "{bucket}/{key}");
     }
     let explained = table.explain(&landed("raw", "elsewhere"));
-    assert_eq!(explained.iter().filter(|(_, e)| *e == Explanation::Matches).count(), 1);
+    assert_eq!(explained.iter().filter(|(_, e)| *e == Explanation::Matches).count(), 2, "all and rest");
+    assert_eq!(Table::default().dataset_for(&landed("raw", "x")), Routing::None);
 }
 
 #[test]
