@@ -9,7 +9,8 @@
 //! | `path` | the rest, with slashes; only at the end |
 //! | any other name | text without a slash, never empty |
 //!
-//! `{{` and `}}` are literal braces.
+//! `{{` and `}}` are literal braces. A value takes as much as it can: `{tenant}-{file}` reads `a-b-c` as
+//! `a-b` and `c`.
 
 use std::collections::BTreeSet;
 

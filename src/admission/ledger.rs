@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 
 use crate::domain::names::Generation;
 use crate::domain::object::ObjectVersion;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 /// What a sighting came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +58,8 @@ pub struct Known {
     /// The newest version; `None` while only a removal was seen.
     pub newest: Option<Newest>,
     pub removal: Option<Removal>,
+    /// When this key was last heard of; see [`may_be_forgotten`].
+    pub touched: Timestamp,
 }
 
 /// The newest version of a key.
@@ -66,6 +68,9 @@ pub struct Newest {
     pub version: ObjectVersion,
     pub time: Option<Timestamp>,
     pub sighted_by: SightedBy,
+    /// When this version landed first: lateness and, without a date in the key, `ingest_date` are
+    /// pinned to it, so that a replay lands in the same partition (decisions.md 2, 3).
+    pub first_landed: Timestamp,
     pub generation: Generation,
     pub progress: Progress,
 }
@@ -77,6 +82,8 @@ pub struct Sighting {
     /// Event time, or the listing's modification time: a hint only.
     pub time: Option<Timestamp>,
     pub by: SightedBy,
+    /// When the landing record was written.
+    pub landed: Timestamp,
     /// What the store says is there now, where gather asked.
     pub head: Option<ObjectVersion>,
 }
@@ -103,8 +110,8 @@ pub fn judge(known: Option<&Known>, sighting: &Sighting) -> Verdict {
         return Verdict::Superseded;
     }
     let Some(newest) = &known.newest else { return Verdict::New };
-    let a_removal_lies_between = known.removal.is_some() && order(newest_facts(newest), removal_facts(known)) != Some(Ordering::Greater);
-    if same_version(newest, sighting) && !(a_removal_lies_between && reappeared(known, sighting)) {
+    let is_removed_since = known.removal.is_some() && order(newest_facts(newest), removal_facts(known)) != Some(Ordering::Greater);
+    if same_version(newest, sighting) && !(is_removed_since && reappeared(known, sighting)) {
         return Verdict::Duplicate;
     }
     match order(newest_facts(newest), (&sighting.version, sighting.time)) {
@@ -207,13 +214,14 @@ fn without_sequencer(version: &ObjectVersion) -> ObjectVersion {
 /// flight; a duplicate only adds facts that were missing, above all the sequencer of an object that
 /// was first met in a listing.
 pub fn after(known: Option<Known>, sighting: &Sighting, verdict: Verdict) -> Known {
-    let mut known = known.unwrap_or(Known { newest: None, removal: None });
+    let mut known = touched(known, sighting.landed);
     match verdict {
         Verdict::New | Verdict::Overwrite => {
             known.newest = Some(Newest {
                 version: sighting.version.clone(),
                 time: sighting.time,
                 sighted_by: sighting.by,
+                first_landed: sighting.landed,
                 generation: Generation::default(),
                 progress: Progress::InFlight,
             });
@@ -227,6 +235,7 @@ pub fn after(known: Option<Known>, sighting: &Sighting, verdict: Verdict) -> Kno
                 kept.sequencer = kept.sequencer.take().or_else(|| seen.sequencer.clone());
                 kept.last_modified = kept.last_modified.or(seen.last_modified);
                 newest.time = newest.time.or(sighting.time);
+                newest.first_landed = newest.first_landed.min(sighting.landed);
             }
         }
         Verdict::Superseded => {}
@@ -234,10 +243,9 @@ pub fn after(known: Option<Known>, sighting: &Sighting, verdict: Verdict) -> Kno
     known
 }
 
-/// What is known after a removal was seen: the later of two removals stays. Keep the entry at least
-/// as long as a queue may redeliver (14 days), or a late put would look new.
-pub fn after_removal(known: Option<Known>, removal: Removal) -> Known {
-    let mut known = known.unwrap_or(Known { newest: None, removal: None });
+/// What is known after a removal was seen at `landed`: the later of two removals stays.
+pub fn after_removal(known: Option<Known>, removal: Removal, landed: Timestamp) -> Known {
+    let mut known = touched(known, landed);
     let stays =
         known.removal.as_ref().is_some_and(|earlier| match order((&earlier.version, earlier.time), (&removal.version, removal.time)) {
             Some(order) => order == Ordering::Greater,
@@ -247,6 +255,19 @@ pub fn after_removal(known: Option<Known>, removal: Removal) -> Known {
         known.removal = Some(removal);
     }
     known
+}
+
+fn touched(known: Option<Known>, at: Timestamp) -> Known {
+    let known = known.unwrap_or(Known { newest: None, removal: None, touched: at });
+    Known { touched: known.touched.max(at), ..known }
+}
+
+/// Whether an entry may leave the store: nothing of it is in flight, and nothing was heard of the key
+/// for `horizon`, which is at least as long as a queue may redeliver (14 days), or a late put would
+/// look new. What was forgotten is decided again by the publish ledger.
+pub fn may_be_forgotten(known: &Known, now: Timestamp, horizon: Span) -> bool {
+    let in_flight = known.newest.as_ref().is_some_and(|n| n.progress == Progress::InFlight);
+    !in_flight && now.since(known.touched) > horizon
 }
 
 /// Whether a replay has to be forced to touch what is already done or under way.
@@ -263,6 +284,10 @@ pub struct ReplayRequest {
     pub force: Force,
     /// The generation the planner saw, when the store here has forgotten the object.
     pub generation: Option<Generation>,
+    /// When the object landed first, as the manifest says; the store's own knowledge goes before it.
+    pub first_landed: Option<Timestamp>,
+    /// When the replay's landing record was written.
+    pub landed: Timestamp,
 }
 
 /// What becomes of a replay's entry.
@@ -282,7 +307,13 @@ pub enum ReplayVerdict {
 pub fn judge_replay(known: Option<&Known>, request: &ReplayRequest) -> ReplayVerdict {
     let stated = request.generation.unwrap_or_default();
     let Some(newest) = known.and_then(|k| k.newest.as_ref()) else { return ReplayVerdict::Admit(raised(stated)) };
-    let sighting = Sighting { version: request.version.clone(), time: request.version.last_modified, by: SightedBy::Listing, head: None };
+    let sighting = Sighting {
+        version: request.version.clone(),
+        time: request.version.last_modified,
+        by: SightedBy::Listing,
+        landed: request.landed,
+        head: None,
+    };
     let next = raised(newest.generation.max(stated));
     if !same_version(newest, &sighting) {
         return match order(newest_facts(newest), (&request.version, None)) {
@@ -304,12 +335,21 @@ fn raised(generation: Generation) -> Generation {
 
 /// What is known after a replay was admitted.
 pub fn after_replay(known: Option<Known>, request: &ReplayRequest, generation: Generation) -> Known {
-    let mut known = known.unwrap_or(Known { newest: None, removal: None });
-    let (time, sighted_by) = known.newest.as_ref().map_or((None, SightedBy::Listing), |n| (n.time, n.sighted_by));
+    let mut known = touched(known, request.landed);
     let mut version = request.version.clone();
-    if let Some(newest) = &known.newest {
-        version.sequencer = version.sequencer.or_else(|| newest.version.sequencer.clone());
+    let before = known.newest.take();
+    if let Some(before) = &before
+        && version.sequencer.is_none()
+    {
+        version.sequencer = before.version.sequencer.clone();
     }
-    known.newest = Some(Newest { version, time, sighted_by, generation, progress: Progress::InFlight });
+    known.newest = Some(Newest {
+        version,
+        time: before.as_ref().and_then(|n| n.time),
+        sighted_by: before.as_ref().map_or(SightedBy::Listing, |n| n.sighted_by),
+        first_landed: before.map(|n| n.first_landed).or(request.first_landed).unwrap_or(request.landed),
+        generation,
+        progress: Progress::InFlight,
+    });
     known
 }

@@ -1,14 +1,19 @@
-//! CloudEvents in structured mode; binary mode's body is the data itself and needs no peeling.
+//! CloudEvents: the structured mode as it comes, the binary mode put into that shape first.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::RecordReason;
 use super::base64;
 use super::facts::{self, Fault};
+use super::{CloudEventHeaders, RecordReason};
 
 /// Whether the value is a structured CloudEvent.
 pub fn is_one(value: &Value) -> bool {
     value.get("specversion").is_some()
+}
+
+/// The structured form of a CloudEvent in binary mode.
+pub fn structured(headers: &CloudEventHeaders, data: Value) -> Value {
+    json!({ "specversion": "1.0", "type": headers.event_type, "subject": headers.subject, "time": headers.time, "data": data })
 }
 
 /// The data of a CloudEvent: an object as it stands, text to be parsed, or base64 of it.

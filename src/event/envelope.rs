@@ -17,9 +17,11 @@ pub(super) fn parse(bytes: &[u8], options: &ParseOptions) -> Parsed {
         return peeler.parsed;
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match read_json(bytes) {
-        Ok(value) => peeler.walk(&value, start),
-        Err(fault) => peeler.refuse(start, fault),
+    match (read_json(bytes), &options.cloud_event) {
+        // A document that says specversion itself is in structured mode, whatever the headers say.
+        (Ok(data), Some(headers)) if !cloud_event::is_one(&data) => peeler.walk(&cloud_event::structured(headers, data), start),
+        (Ok(value), _) => peeler.walk(&value, start),
+        (Err(fault), _) => peeler.refuse(start, fault),
     }
     peeler.parsed
 }

@@ -120,7 +120,8 @@ pub fn envelope(event: &ObjectEvent) -> Value {
     whole.insert("source".to_owned(), json!("aws.s3"));
     insert(&mut whole, "account", event.origin.account.as_deref());
     if let Some(at) = event.time {
-        whole.insert("time".to_owned(), json!(at.to_string()));
+        // EventBridge writes whole seconds without a fraction.
+        whole.insert("time".to_owned(), json!(at.to_string().replace(".000Z", "Z")));
     }
     insert(&mut whole, "region", event.origin.region.as_deref());
     whole.insert("resources".to_owned(), json!([format!("arn:aws:s3:::{}", event.object.bucket)]));

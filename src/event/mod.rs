@@ -61,11 +61,37 @@ pub struct ParseOptions {
     /// Overrides the family of S3-shaped records: versitygw claims to be `aws:s3` but does not
     /// encode keys, which no detection can see (events.md §1.3).
     pub family_hint: Option<Family>,
+    /// Set when the carrier's headers say that the bytes are the data of a CloudEvent in binary mode.
+    pub cloud_event: Option<CloudEventHeaders>,
+}
+
+/// Headers of a CloudEvent in binary mode (`ce_type`, `ce_subject`, `ce_time`; `ce-…` over HTTP).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CloudEventHeaders {
+    pub event_type: String,
+    pub subject: Option<String>,
+    pub time: Option<String>,
+}
+
+impl CloudEventHeaders {
+    /// Picks the headers out; `None` unless they say `ce_type`. Names in any case.
+    pub fn of<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Option<Self> {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            match name.to_ascii_lowercase().replace('-', "_").as_str() {
+                "ce_type" => found.event_type = value.to_owned(),
+                "ce_subject" => found.subject = Some(value.to_owned()),
+                "ce_time" => found.time = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        (!found.event_type.is_empty()).then_some(found)
+    }
 }
 
 impl Default for ParseOptions {
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_depth: 4, family_hint: None }
+        Self { max_bytes: 1 << 20, max_depth: 4, family_hint: None, cloud_event: None }
     }
 }
 

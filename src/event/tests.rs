@@ -144,7 +144,7 @@ fn an_eventbridge_event_is_its_own_envelope() {
     for (detail_type, reason, deletion, name) in facts {
         let mut notice = json!({
             "version": "0", "detail-type": detail_type, "source": "aws.s3", "account": "123456789012",
-            "time": "2026-01-02T03:04:05.000Z", "region": "eu-west-1", "resources": ["arn:aws:s3:::b"],
+            "time": "2026-01-02T03:04:05Z", "region": "eu-west-1", "resources": ["arn:aws:s3:::b"],
             "detail": {"version": "0", "bucket": {"name": "b"}, "object": {"key": "k", "size": 5, "etag": "e", "version-id": "v", "sequencer": "00"}}
         });
         notice["detail"]["request-id"] = json!("r");
@@ -172,6 +172,30 @@ fn wrappings_are_peeled_to_the_limit_and_no_deeper() {
     payload = json!({"Type": "Notification", "Message": payload}).to_string();
     let parsed = parse(payload.as_bytes(), &ParseOptions::default());
     assert_eq!(told(&parsed), "! too_deep");
+}
+
+#[test]
+fn binary_cloud_events_are_read_by_their_headers() {
+    let headers = |pairs: &[(&'static str, &'static str)]| CloudEventHeaders::of(pairs.iter().copied());
+    assert_eq!(headers(&[("content-type", "application/json")]), None);
+    let read =
+        |data: Value, cloud_event| told(&parse(data.to_string().as_bytes(), &ParseOptions { cloud_event, ..ParseOptions::default() }));
+    let aws = headers(&[("Ce-Type", "com.amazonaws.s3.ObjectCreated:Put"), ("ce-id", "1")]);
+    assert_eq!(read(record("aws:s3", "ObjectCreated:Put", "a+b"), aws), "created ObjectCreated:Put b/a b size=1 etag=e seq=01 family=aws");
+    let azure = headers(&[
+        ("ce_type", "Microsoft.Storage.BlobCreated"),
+        ("ce_subject", "/blobServices/default/containers/c/blobs/a+b"),
+        ("ce_time", "2026-01-02T03:04:05Z"),
+    ]);
+    assert_eq!(
+        read(json!({"api": "PutBlob", "contentLength": 3}), azure),
+        "created Microsoft.Storage.BlobCreated c/a+b size=3 time=2026-01-02T03:04:05.000Z family=azure"
+    );
+    let gcs = headers(&[("ce_type", "google.cloud.storage.object.v1.finalized")]);
+    assert_eq!(
+        read(json!({"bucket": "b", "name": "a+b", "generation": "7", "size": "3"}), gcs),
+        "created OBJECT_FINALIZE b/a+b size=3 version=7 seq=7 family=gcs"
+    );
 }
 
 #[test]

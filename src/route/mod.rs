@@ -10,3 +10,6 @@ pub mod number;
 pub mod pattern;
 pub mod table;
 pub mod wildcard;
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ pub const ALTERNATIVES_MAX: usize = 1000;
 const DEPTH_MAX: usize = 64;
 /// Comparisons one alternative may cost on one event: far above any real event, it bounds arrays
 /// of arrays made to explode. Beyond it the alternative does not match.
-const STEPS_MAX: usize = 2_000_000;
+const STEPS_MAX: usize = 250_000;
 
 /// Names that cannot be fields inside `$or`, because they read like operators there.
 const RESERVED_IN_OR: [&str; 23] = [
