@@ -1,1 +1,4 @@
-//! (to be written)
+//! Dataset contracts: everything that differs between datasets (contract.md).
+
+pub mod canonical;
+pub mod model;

@@ -1,1 +1,3 @@
-//! (to be written)
+//! Letters and their remedies.
+
+pub mod remedy;

@@ -255,7 +255,9 @@ impl Caster {
         }
         if structured && let Some(parsed) = parse_json(trimmed) {
             let inside = match (&self.kind, &parsed) {
-                (Kind::Array(item), JsonValue::Array(items)) => Value::Array(items.iter().map(|i| owned(item.read_json(i, judge))).collect()),
+                (Kind::Array(item), JsonValue::Array(items)) => {
+                    Value::Array(items.iter().map(|i| owned(item.read_json(i, judge))).collect())
+                }
                 (Kind::Map(item), JsonValue::Object(entries)) => {
                     Value::Map(entries.iter().map(|(k, v)| (Cow::Owned(k.to_string()), owned(item.read_json(v, judge)))).collect())
                 }
@@ -344,7 +346,11 @@ fn default_value(shape: &Shape, json: &Json) -> Value<'static> {
             Value::Map(map.iter().map(|(k, j)| (Cow::Owned(k.clone()), default_value(&item.shape, j))).collect())
         }
         (Shape::Record(record), Json::Object(map)) => Value::Record(
-            record.fields.iter().map(|f| map.get(&f.name).or(f.default.as_ref()).map_or(Value::Null, |j| default_value(&f.shape, j))).collect(),
+            record
+                .fields
+                .iter()
+                .map(|f| map.get(&f.name).or(f.default.as_ref()).map_or(Value::Null, |j| default_value(&f.shape, j)))
+                .collect(),
         ),
         _ => Value::Null,
     }

@@ -170,7 +170,8 @@ impl Inference {
         if left & (is::INTEGER | is::NUMBER) != 0 {
             found |= numeric(trimmed);
         }
-        if found == 0 && left & (is::DATE | is::ZONED | is::NAIVE) != 0
+        if found == 0
+            && left & (is::DATE | is::ZONED | is::NAIVE) != 0
             && let Some(moment) = calendar::iso(trimmed)
         {
             self.digits = self.digits.max(moment.digits);

@@ -51,7 +51,11 @@ impl Buckets {
 
     /// The bytes of exactly the admitted version.
     pub async fn read(&self, object: &Admitted) -> Result<Found<object_store::GetResult>, Error> {
-        let options = GetOptions { if_match: object.etag.clone().filter(|_| object.version_id.is_none()), version: object.version_id.clone(), ..GetOptions::default() };
+        let options = GetOptions {
+            if_match: object.etag.clone().filter(|_| object.version_id.is_none()),
+            version: object.version_id.clone(),
+            ..GetOptions::default()
+        };
         self.open(&object.bucket, &object.key, options).await
     }
 

@@ -30,7 +30,8 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 7] = [State::Admitted, State::Published, State::Registered, State::Quarantined, State::Duplicate, State::Superseded, State::Ignored];
+    pub const ALL: [State; 7] =
+        [State::Admitted, State::Published, State::Registered, State::Quarantined, State::Duplicate, State::Superseded, State::Ignored];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ pub struct RowCounts {
 }
 
 /// One object version as status rows and letters name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Subject<'a> {
     pub dataset: Option<&'a str>,
     pub object: &'a Admitted,
@@ -100,7 +101,8 @@ fn count(n: u64) -> i64 {
 
 /// Headers every record about one object carries.
 pub fn headers(dataset: Option<&str>, object: &Admitted) -> Headers {
-    let mut headers: Headers = vec![("run_id".to_owned(), object.run_id.clone().into()), ("source".to_owned(), object.source.clone().into())];
+    let mut headers: Headers =
+        vec![("run_id".to_owned(), object.run_id.clone().into()), ("source".to_owned(), object.source.clone().into())];
     if let Some(dataset) = dataset {
         headers.push(("dataset".to_owned(), dataset.to_owned().into()));
     }
@@ -112,7 +114,14 @@ pub fn headers(dataset: Option<&str>, object: &Admitted) -> Headers {
 
 impl Clerk {
     /// A row of the status table.
-    pub fn status(&self, of: &Subject<'_>, state: State, reason: Option<ReasonCode>, rows: RowCounts, now: Timestamp) -> Result<OutRecord, CodecError> {
+    pub fn status(
+        &self,
+        of: &Subject<'_>,
+        state: State,
+        reason: Option<ReasonCode>,
+        rows: RowCounts,
+        now: Timestamp,
+    ) -> Result<OutRecord, CodecError> {
         let o = of.object;
         let placed = format!("{}/{}", o.bucket, o.key);
         let key = if state.is_of_landing_record() {
@@ -182,7 +191,14 @@ impl Clerk {
     }
 
     /// A line of the audit log about one object.
-    pub fn event(&self, kind: &str, of: &Subject<'_>, reason: Option<ReasonCode>, detail: serde_json::Value, now: Timestamp) -> Result<OutRecord, CodecError> {
+    pub fn event(
+        &self,
+        kind: &str,
+        of: &Subject<'_>,
+        reason: Option<ReasonCode>,
+        detail: serde_json::Value,
+        now: Timestamp,
+    ) -> Result<OutRecord, CodecError> {
         let o = of.object;
         let event = LifecycleEvent {
             format_version: FORMAT_VERSION,
@@ -203,7 +219,15 @@ impl Clerk {
     }
 
     /// A line of the audit log about a batch, naming its run ids (decisions.md 6).
-    pub fn batch_event(&self, kind: &str, dataset: &str, batch_id: &str, objects: &[&Admitted], detail: serde_json::Value, now: Timestamp) -> Result<OutRecord, CodecError> {
+    pub fn batch_event(
+        &self,
+        kind: &str,
+        dataset: &str,
+        batch_id: &str,
+        objects: &[&Admitted],
+        detail: serde_json::Value,
+        now: Timestamp,
+    ) -> Result<OutRecord, CodecError> {
         let event = LifecycleEvent {
             format_version: FORMAT_VERSION,
             kind: kind.to_owned(),
@@ -218,11 +242,25 @@ impl Clerk {
             detail: detail.to_string(),
             at: now.millis(),
         };
-        self.outlet.record(Topic::Lifecycle, batch_id, Placed::By(batch_id), &event, vec![("dataset".to_owned(), dataset.to_owned().into())])
+        self.outlet.record(
+            Topic::Lifecycle,
+            batch_id,
+            Placed::By(batch_id),
+            &event,
+            vec![("dataset".to_owned(), dataset.to_owned().into())],
+        )
     }
 
     /// Everything that says "this whole object is held back": letter, terminal status, audit line.
-    pub fn quarantine(&self, of: &Subject<'_>, reason: ReasonCode, charge: Charge, rows: RowCounts, kind: &str, now: Timestamp) -> Result<Vec<OutRecord>, CodecError> {
+    pub fn quarantine(
+        &self,
+        of: &Subject<'_>,
+        reason: ReasonCode,
+        charge: Charge,
+        rows: RowCounts,
+        kind: &str,
+        now: Timestamp,
+    ) -> Result<Vec<OutRecord>, CodecError> {
         tracing::info!(stage = self.stage.as_str(), dataset = of.dataset, object = %format!("{}/{}", of.object.bucket, of.object.key), run_id = of.object.run_id, reason = %reason, "object quarantined");
         let detail = json!({ "reason": reason.as_str(), "detail": charge.detail });
         Ok(vec![

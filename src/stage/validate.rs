@@ -56,7 +56,10 @@ pub enum Standing {
     /// Nothing had to be asked: the record alone decides.
     NotAsked,
     Gone(String),
-    There { version: ObjectVersion, head: Bytes },
+    There {
+        version: ObjectVersion,
+        head: Bytes,
+    },
 }
 
 /// What is kept of a key: `admission::ledger::Known`, stored.
@@ -65,7 +68,7 @@ struct KnownTwin {
     format_version: u32,
     newest: Option<NewestTwin>,
     removal: Option<(VersionTwin, Option<i64>)>,
-    first_landed: i64,
+    touched: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,8 +77,7 @@ struct NewestTwin {
     time: Option<i64>,
     by_listing: bool,
     generation: u32,
-    /// Place of the landing record that was admitted: the same record again is not a duplicate of itself.
-    landing: (i32, i64),
+    first_landed: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,36 +131,33 @@ fn state_key(landed: &LandedObject) -> Vec<u8> {
     format!("obj/{}/{}", landed.bucket, landed.key).into_bytes()
 }
 
-struct Kept {
-    known: Known,
-    first_landed: i64,
-}
-
-fn load(view: View<'_>, landed: &LandedObject) -> Result<Option<Kept>, StageError> {
+fn load(view: View<'_>, landed: &LandedObject) -> Result<Option<Known>, StageError> {
     let Some(bytes) = view.get(&state_key(landed))? else { return Ok(None) };
-    let twin: KnownTwin = serde_json::from_slice(&bytes).map_err(|e| StageError::Broken { detail: format!("state of {}: {e}", landed.key) })?;
+    let twin: KnownTwin =
+        serde_json::from_slice(&bytes).map_err(|e| StageError::Broken { detail: format!("state of {}: {e}", landed.key) })?;
     let newest = twin.newest.map(|n| Newest {
         version: n.version.into_version(),
         time: n.time.map(Timestamp::from_millis),
         sighted_by: if n.by_listing { SightedBy::Listing } else { SightedBy::Event },
+        first_landed: Timestamp::from_millis(n.first_landed),
         generation: Generation(n.generation),
         progress: Progress::InFlight,
     });
     let removal = twin.removal.map(|(version, time)| Removal { version: version.into_version(), time: time.map(Timestamp::from_millis) });
-    Ok(Some(Kept { known: Known { newest, removal }, first_landed: twin.first_landed }))
+    Ok(Some(Known { newest, removal, touched: Timestamp::from_millis(twin.touched) }))
 }
 
-fn store(landed: &Landed, known: &Known, first_landed: i64) -> Change {
+fn store(landed: &LandedObject, known: &Known) -> Change {
     let newest = known.newest.as_ref().map(|n| NewestTwin {
         version: VersionTwin::of(&n.version),
         time: n.time.map(Timestamp::millis),
         by_listing: n.sighted_by == SightedBy::Listing,
         generation: n.generation.0,
-        landing: (landed.partition, landed.offset),
+        first_landed: n.first_landed.millis(),
     });
     let removal = known.removal.as_ref().map(|r| (VersionTwin::of(&r.version), r.time.map(Timestamp::millis)));
-    let twin = KnownTwin { format_version: 1, newest, removal, first_landed };
-    Change { key: state_key(&landed.object), value: Some(serde_json::to_vec(&twin).expect("text and numbers always serialize").into()) }
+    let twin = KnownTwin { format_version: 1, newest, removal, touched: known.touched.millis() };
+    Change { key: state_key(landed), value: Some(serde_json::to_vec(&twin).expect("text and numbers always serialize").into()) }
 }
 
 fn announced(landed: &LandedObject) -> ObjectVersion {
@@ -166,8 +165,22 @@ fn announced(landed: &LandedObject) -> ObjectVersion {
         version_id: landed.version_id.clone(),
         etag: landed.etag.clone(),
         size: landed.size.and_then(|s| u64::try_from(s).ok()),
-        sequencer: landed.sequencer.clone().map(|text| Sequencer { family: family(landed.sequencer_family.as_deref().unwrap_or("")), text }),
+        sequencer: landed
+            .sequencer
+            .clone()
+            .map(|text| Sequencer { family: family(landed.sequencer_family.as_deref().unwrap_or("")), text }),
         last_modified: landed.last_modified.map(Timestamp::from_millis),
+    }
+}
+
+/// The landing record as a sighting, before the store was asked.
+fn sighted(landed: &LandedObject) -> Sighting {
+    Sighting {
+        version: announced(landed),
+        time: landed.event_time.or(landed.last_modified).map(Timestamp::from_millis),
+        by: if landed.origin == "listing" { SightedBy::Listing } else { SightedBy::Event },
+        landed: Timestamp::from_millis(landed.landed_at),
+        head: None,
     }
 }
 
@@ -185,7 +198,7 @@ pub fn run_id(landed: &LandedObject, dataset: &str, token: &str, generation: Gen
 /// What `decide` works with.
 struct Case<'a> {
     landed: &'a Landed,
-    kept: Option<Kept>,
+    kept: Option<Known>,
     now: Timestamp,
 }
 
@@ -233,7 +246,8 @@ impl Validate {
         let landed = &case.landed.object;
         let object = Self::by_record(landed)?;
         let name = landed.dataset.as_deref().unwrap_or_default();
-        let dataset = self.catalog.current(name).ok_or_else(|| refused(ReasonCode::UnknownDataset, format!("no contract in force for {name}")))?;
+        let dataset =
+            self.catalog.current(name).ok_or_else(|| refused(ReasonCode::UnknownDataset, format!("no contract in force for {name}")))?;
         let contract = &dataset.contract;
         let (found, head) = match standing {
             Standing::NotAsked => return Err(turned(State::Duplicate, ReasonCode::DuplicateObject, "this version was landed before")),
@@ -247,12 +261,12 @@ impl Validate {
         suffix::judge(&object, &contract.suffixes).map_err(|e| refused(e.reason(), e.to_string()))?;
         let bytes = found.size.unwrap_or(0);
         size::judge(bytes, contract.min_bytes, contract.max_bytes).map_err(|e| refused(e.reason(), e.to_string()))?;
-        let format = crate::format::sniff::glance(&head, &contract.source).map_err(|e| refused(e.reason, e.detail))?;
+        let format = sniffed(&head, bytes, &contract.source)?;
         let facts = match &dataset.layout {
             Some(layout) => layout.read(&object).map_err(|e| refused(e.reason(), e.to_string()))?,
             None => KeyFacts::default(),
         };
-        let first_landed = first_landed(case);
+        let first_landed = known.newest.as_ref().map_or(Timestamp::from_millis(landed.landed_at), |n| n.first_landed);
         let date: NaiveDate = facts.date.unwrap_or_else(|| first_landed.date());
         let late = match &contract.lateness {
             None => false,
@@ -260,7 +274,10 @@ impl Validate {
                 let happened = lateness::Happened::of(None, facts.date);
                 let late = matches!(lateness::judge(happened, Some(first_landed), rule.allowed), lateness::Lateness::Late { .. });
                 if late && rule.on_late == OnLate::Quarantine {
-                    return Err(refused(ReasonCode::LateArriving, format!("{date} landed at {first_landed}, later than {} allows", rule.allowed)));
+                    return Err(refused(
+                        ReasonCode::LateArriving,
+                        format!("{date} landed at {first_landed}, later than {} allows", rule.allowed),
+                    ));
                 }
                 late
             }
@@ -291,10 +308,20 @@ impl Validate {
     }
 }
 
-fn first_landed(case: &Case<'_>) -> Timestamp {
-    let landed = &case.landed.object;
-    let replayed = landed.replay.as_ref().and_then(|r| r.first_landed.or(case.kept.as_ref().map(|k| k.first_landed)));
-    Timestamp::from_millis(replayed.unwrap_or(landed.landed_at))
+/// The format of the first bytes. Only what no later byte can mend is refused here: the rest of
+/// the file is classify's to judge.
+fn sniffed(head: &[u8], size: u64, options: &crate::format::options::SourceOptions) -> Result<&'static str, Turned> {
+    use crate::format::reader::{ReadError, open};
+    if size == 0 {
+        return Err(refused(ReasonCode::EmptyFile, "the object has no bytes"));
+    }
+    match open(head, options, &crate::format::resolved::Hint::default()) {
+        Ok(reader) => Ok(reader.resolved().format.as_str()),
+        Err(ReadError::Refused(e)) if matches!(e.reason, ReasonCode::FormatMismatch | ReasonCode::UnsupportedCompression) => {
+            Err(refused(e.reason, e.detail))
+        }
+        Err(_) => Ok("unknown"),
+    }
 }
 
 /// Which version this is, under which generation, and what is known of the key afterwards.
@@ -303,33 +330,48 @@ fn identity(case: &Case<'_>, found: &ObjectVersion) -> Result<(ObjectVersion, Ge
     let mut version = announced(landed);
     let moved = matches!((&version.etag, &found.etag), (Some(a), Some(b)) if a != b) && version.version_id.is_none();
     if moved {
-        return Err(turned(State::Superseded, ReasonCode::SupersededObject, "another version stands at the key by now; its own notification follows"));
+        return Err(turned(
+            State::Superseded,
+            ReasonCode::SupersededObject,
+            "another version stands at the key by now; its own notification follows",
+        ));
     }
     version.version_id = version.version_id.or_else(|| found.version_id.clone());
     version.etag = found.etag.clone().or(version.etag);
     version.size = found.size.or(version.size);
     version.last_modified = found.last_modified.or(version.last_modified);
-    let known = case.kept.as_ref().map(|k| k.known.clone());
+    let known = case.kept.clone();
+    let at = Timestamp::from_millis(landed.landed_at);
     if let Some(replay) = &landed.replay {
         // The publish ledger decides what a replay without force finds done (decisions.md 4).
-        let request = ledger::ReplayRequest { version: version.clone(), force: ledger::Force::Yes, generation: None };
+        let request = ledger::ReplayRequest {
+            version: version.clone(),
+            force: ledger::Force::Yes,
+            generation: None,
+            first_landed: replay.first_landed.map(Timestamp::from_millis),
+            landed: at,
+        };
         return match ledger::judge_replay(known.as_ref(), &request) {
             ledger::ReplayVerdict::Admit(generation) => {
                 let known = ledger::after_replay(known, &request, generation);
                 Ok((version, generation, false, known))
             }
-            _ => Err(turned(State::Superseded, ReasonCode::SupersededObject, format!("replay {}: a newer version of the key is known", replay.replay_id))),
+            _ => Err(turned(
+                State::Superseded,
+                ReasonCode::SupersededObject,
+                format!("replay {}: a newer version of the key is known", replay.replay_id),
+            )),
         };
     }
-    let by = if landed.origin == "listing" { SightedBy::Listing } else { SightedBy::Event };
-    let time = landed.event_time.or(landed.last_modified).map(Timestamp::from_millis);
-    let sighting = Sighting { version: version.clone(), time, by, head: Some(found.clone()) };
+    let sighting = Sighting { version: version.clone(), head: Some(found.clone()), ..sighted(landed) };
     let verdict = ledger::judge(known.as_ref(), &sighting);
     let overwrites = match verdict {
         ledger::Verdict::New => false,
         ledger::Verdict::Overwrite => true,
         ledger::Verdict::Duplicate => return Err(turned(State::Duplicate, ReasonCode::DuplicateObject, "this version was landed before")),
-        ledger::Verdict::Superseded => return Err(turned(State::Superseded, ReasonCode::SupersededObject, "a newer version of the key is known")),
+        ledger::Verdict::Superseded => {
+            return Err(turned(State::Superseded, ReasonCode::SupersededObject, "a newer version of the key is known"));
+        }
     };
     let known = ledger::after(known, &sighting, verdict);
     let generation = known.newest.as_ref().map_or(Generation::default(), |n| n.generation);
@@ -358,11 +400,8 @@ impl Stage for Validate {
         if Self::by_record(&input.object).is_err() {
             return Ok(false);
         }
-        let kept = load(view, &input.object)?;
-        let by = if input.object.origin == "listing" { SightedBy::Listing } else { SightedBy::Event };
-        let time = input.object.event_time.or(input.object.last_modified).map(Timestamp::from_millis);
-        let sighting = Sighting { version: announced(&input.object), time, by, head: None };
-        let repeated = kept.is_some_and(|k| ledger::judge(Some(&k.known), &sighting) == ledger::Verdict::Duplicate);
+        let known = load(view, &input.object)?;
+        let repeated = ledger::judge(known.as_ref(), &sighted(&input.object)) == ledger::Verdict::Duplicate;
         Ok(input.object.replay.is_some() || !repeated)
     }
 
@@ -393,7 +432,7 @@ impl Stage for Validate {
         match self.judge(&case, standing) {
             Ok(passed) => {
                 let subject = Subject { dataset: Some(passed.dataset.name()), object: &passed.admitted };
-                decision.changes.push(store(input, &passed.known, first_landed(&case).millis()));
+                decision.changes.push(store(&input.object, &passed.known));
                 let detail = json!({ "format": passed.format, "late": passed.admitted.late, "contract": passed.dataset.hash });
                 decision.sends.push(self.clerk.event("ValidationPassed", &subject, None, detail, case.now)?);
                 decision.sends.push(self.clerk.status(&subject, State::Admitted, None, RowCounts::default(), now)?);
@@ -434,18 +473,19 @@ impl Validate {
     /// A removal, and a version that was refused, are remembered: what follows is judged against them.
     fn remembered(&self, case: &Case<'_>, turned: &Turned) -> Option<Change> {
         let landed = &case.landed.object;
-        let known = case.kept.as_ref().map(|k| k.known.clone());
-        let time = landed.event_time.map(Timestamp::from_millis);
+        let known = case.kept.clone();
         if landed.removed {
-            let known = ledger::after_removal(known, Removal { version: announced(landed), time });
-            return Some(store(case.landed, &known, landed.landed_at));
+            let removal = Removal { version: announced(landed), time: landed.event_time.map(Timestamp::from_millis) };
+            return Some(store(landed, &ledger::after_removal(known, removal, Timestamp::from_millis(landed.landed_at))));
         }
-        let counts = turned.state == State::Quarantined && landed.dataset.is_some() && landed.replay.is_none() && turned.reason != ReasonCode::ObjectKeyUnsafe;
+        let counts = turned.state == State::Quarantined
+            && landed.dataset.is_some()
+            && landed.replay.is_none()
+            && turned.reason != ReasonCode::ObjectKeyUnsafe;
         counts.then(|| {
-            let by = if landed.origin == "listing" { SightedBy::Listing } else { SightedBy::Event };
-            let sighting = Sighting { version: announced(landed), time: time.or(landed.last_modified.map(Timestamp::from_millis)), by, head: None };
+            let sighting = sighted(landed);
             let verdict = ledger::judge(known.as_ref(), &sighting);
-            store(case.landed, &ledger::after(known, &sighting, verdict), landed.landed_at)
+            store(landed, &ledger::after(known, &sighting, verdict))
         })
     }
 
@@ -471,7 +511,9 @@ impl Validate {
             _ => "Ignored",
         };
         let detail = json!({ "detail": turned.detail });
-        Ok(vec![self.clerk.status(&subject, turned.state, Some(turned.reason), RowCounts::default(), *now)?, self.clerk.event(kind, &subject, Some(turned.reason), detail, *now)?])
+        Ok(vec![
+            self.clerk.status(&subject, turned.state, Some(turned.reason), RowCounts::default(), *now)?,
+            self.clerk.event(kind, &subject, Some(turned.reason), detail, *now)?,
+        ])
     }
 }
-

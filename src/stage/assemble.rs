@@ -1,0 +1,410 @@
+//! Assemble: small files become sealed, durable plans. No I/O but the contract's version.
+//!
+//! State of one shard of one dataset:
+//! ```text
+//! shard/<dataset>/<shard>                      the open batch's figures, or the next number
+//! member/<dataset>/<shard>/<seq>/<position>    one waiting object
+//! content/<dataset>/<sha256>                   the object these bytes first came with
+//! ```
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::batch::planner::{self, BatchClass, Intake, MemberFacts, OpenBatch, PlanStep, Shard, Trigger};
+use crate::broker::Record;
+use crate::contract::model::SameContent;
+use crate::domain::names::{BatchId, DatasetName, SchemaId, SchemaVersion, StageName};
+use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
+use crate::pipeline::outlet::Placed;
+use crate::pipeline::topics::Topic;
+use crate::stage::catalog::{Catalog, Dataset};
+use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject};
+use crate::stage::{Decision, Stage, StageError, Verdict};
+use crate::state::{Change, View};
+use crate::wire::codec::CodecError;
+use crate::wire::records::{Admitted, BatchPlan, ClassifiedObject, FORMAT_VERSION, PlanMember};
+
+pub struct Assemble {
+    pub catalog: Arc<Catalog>,
+    pub clerk: Clerk,
+    /// Overrides every contract's `batch.quiet` (`--until-idle`, the demo).
+    pub quiet: Option<crate::domain::time::Span>,
+}
+
+/// An object, or a shard whose time has come.
+pub enum Arrival {
+    Object(Box<ClassifiedObject>),
+    Due { dataset: String, shard: i32, contract_hash: String },
+}
+
+/// A shard as it is stored.
+#[derive(Serialize, Deserialize)]
+struct ShardTwin {
+    format_version: u32,
+    next_seq: u64,
+    open: Option<OpenTwin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OpenTwin {
+    contract_hash: String,
+    schema_version: u32,
+    members: u64,
+    bytes: u64,
+    rows: u64,
+    opened_at: i64,
+    last_at: i64,
+}
+
+/// A waiting member, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct MemberTwin {
+    admitted: Admitted,
+    sha256: String,
+    rows_physical: i64,
+    rows_bad: i64,
+    read_plan: String,
+}
+
+impl ShardTwin {
+    fn of(shard: &Shard) -> Self {
+        match shard {
+            Shard::Empty { next_seq } => Self { format_version: 1, next_seq: *next_seq, open: None },
+            Shard::Open(o) => Self {
+                format_version: 1,
+                next_seq: o.seq,
+                open: Some(OpenTwin {
+                    contract_hash: o.class.contract_hash.clone(),
+                    schema_version: o.class.schema_version.0,
+                    members: o.members,
+                    bytes: o.bytes,
+                    rows: o.rows,
+                    opened_at: o.opened_at.millis(),
+                    last_at: o.last_at.millis(),
+                }),
+            },
+        }
+    }
+
+    fn into_shard(self) -> Shard {
+        match self.open {
+            None => Shard::Empty { next_seq: self.next_seq },
+            Some(o) => Shard::Open(OpenBatch {
+                seq: self.next_seq,
+                class: class(&o.contract_hash, o.schema_version),
+                members: o.members,
+                bytes: o.bytes,
+                rows: o.rows,
+                opened_at: Timestamp::from_millis(o.opened_at),
+                last_at: Timestamp::from_millis(o.last_at),
+            }),
+        }
+    }
+}
+
+/// The subject's version stands for the schema; ids are the registry's affair.
+fn class(contract_hash: &str, schema_version: u32) -> BatchClass {
+    BatchClass { contract_hash: contract_hash.to_owned(), schema_version: SchemaVersion(schema_version), schema_id: SchemaId(0) }
+}
+
+const SHARDS: &[u8] = b"shard/";
+
+fn shard_key(dataset: &str, shard: i32) -> Vec<u8> {
+    format!("shard/{dataset}/{shard}").into_bytes()
+}
+
+fn members_prefix(dataset: &str, shard: i32, seq: u64) -> Vec<u8> {
+    format!("member/{dataset}/{shard}/{seq:012}/").into_bytes()
+}
+
+fn member_key(dataset: &str, shard: i32, seq: u64, position: u64) -> Vec<u8> {
+    let mut key = members_prefix(dataset, shard, seq);
+    key.extend_from_slice(format!("{position:08}").as_bytes());
+    key
+}
+
+fn put<T: Serialize>(key: Vec<u8>, value: &T) -> Change {
+    Change { key, value: Some(serde_json::to_vec(value).expect("text and numbers always serialize").into()) }
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StageError> {
+    serde_json::from_slice(bytes).map_err(|e| StageError::Broken { detail: format!("state of {what}: {e}") })
+}
+
+/// The topic key and placement of a shard.
+pub fn shard_text(dataset: &str, shard: i32) -> String {
+    format!("{dataset}/{shard}")
+}
+
+impl Assemble {
+    fn limits(&self, dataset: &Dataset) -> crate::batch::limits::Limits {
+        let mut limits = dataset.contract.transform.batch;
+        limits.quiet = self.quiet.unwrap_or(limits.quiet);
+        limits
+    }
+
+    fn shard(view: View<'_>, dataset: &str, shard: i32) -> Result<Shard, StageError> {
+        match view.get(&shard_key(dataset, shard))? {
+            None => Ok(Shard::default()),
+            Some(bytes) => Ok(read::<ShardTwin>(&bytes, "a shard")?.into_shard()),
+        }
+    }
+
+    /// The plan of a sealed batch; `joining` is the member this very decision adds, not yet in the view.
+    fn plan(
+        &self,
+        view: View<'_>,
+        of: &Sealing<'_>,
+        joining: Option<MemberTwin>,
+        now: Timestamp,
+        decision: &mut Decision,
+    ) -> Result<(), StageError> {
+        let mut read_plans: Vec<String> = Vec::new();
+        let mut members = Vec::new();
+        let waiting = view.scan(&members_prefix(of.dataset, of.shard, of.seq))?;
+        let mut twins = Vec::with_capacity(waiting.len() + 1);
+        for (key, bytes) in waiting {
+            twins.push(read::<MemberTwin>(&bytes, "a member")?);
+            decision.changes.push(Change { key, value: None });
+        }
+        twins.extend(joining);
+        for twin in twins {
+            let index = read_plans.iter().position(|p| *p == twin.read_plan).unwrap_or_else(|| {
+                read_plans.push(twin.read_plan.clone());
+                read_plans.len() - 1
+            });
+            members.push(PlanMember {
+                admitted: twin.admitted,
+                sha256: twin.sha256,
+                read_plan: i32::try_from(index).unwrap_or(i32::MAX),
+                rows_physical: twin.rows_physical,
+                rows_bad: twin.rows_bad,
+            });
+        }
+        let name: DatasetName = of.dataset.parse().map_err(|e| StageError::Broken { detail: format!("{e}") })?;
+        let batch_id = BatchId::new(&name, u32::try_from(of.shard).unwrap_or(0), of.seq);
+        let plan = BatchPlan {
+            format_version: FORMAT_VERSION,
+            batch_id: batch_id.to_string(),
+            dataset: of.dataset.to_owned(),
+            shard: of.shard,
+            seq: i64::try_from(of.seq).unwrap_or(i64::MAX),
+            sealed_at: now.millis(),
+            trigger: of.trigger.as_str().to_owned(),
+            contract_hash: of.class.contract_hash.clone(),
+            schema_version: Some(i32::try_from(of.class.schema_version.0).unwrap_or(0)).filter(|v| *v > 0),
+            read_plans,
+            members,
+        };
+        let headers = vec![("dataset".to_owned(), of.dataset.to_owned().into())];
+        decision.sends.push(self.clerk.outlet.record(Topic::Plans, batch_id.as_str(), Placed::By(batch_id.as_str()), &plan, headers)?);
+        Ok(())
+    }
+
+    /// Equal bytes under another key or version, where the contract minds.
+    fn repeated(&self, view: View<'_>, object: &ClassifiedObject, dataset: &Dataset) -> Result<Option<String>, StageError> {
+        // A replay repeats its own bytes on purpose, and empty files never count as repeated (decisions.md 37).
+        if dataset.contract.same_content_again == SameContent::Accept || object.rows_physical == 0 {
+            return Ok(None);
+        }
+        let Some(first) = view.get(&content_key(object))? else { return Ok(None) };
+        let first = String::from_utf8_lossy(&first).into_owned();
+        Ok((first != identity(&object.admitted)).then_some(first))
+    }
+}
+
+fn content_key(object: &ClassifiedObject) -> Vec<u8> {
+    format!("content/{}/{}", object.dataset, object.sha256).into_bytes()
+}
+
+fn identity(object: &Admitted) -> String {
+    format!("{}/{}", object.bucket, object.key)
+}
+
+/// Which batch is sealed, and why.
+struct Sealing<'a> {
+    dataset: &'a str,
+    shard: i32,
+    seq: u64,
+    class: &'a BatchClass,
+    trigger: Trigger,
+}
+
+#[async_trait]
+impl Stage for Assemble {
+    const NAME: StageName = StageName::Assemble;
+    type Input = Arrival;
+    type Known = ();
+    type Facts = Arc<Dataset>;
+
+    fn decode(&self, _: &Record, value: &[u8]) -> Result<Arrival, CodecError> {
+        Ok(Arrival::Object(Box::new(self.clerk.outlet.codec.decode(value)?)))
+    }
+
+    fn weight(&self, _: &Arrival) -> u64 {
+        0
+    }
+
+    fn look(&self, _: View<'_>, _: &Arrival) -> Result<(), StageError> {
+        Ok(())
+    }
+
+    async fn gather(&self, input: &Arrival, (): ()) -> Result<Arc<Dataset>, StageError> {
+        match input {
+            Arrival::Object(o) => self.catalog.version(&o.dataset, &o.contract_hash).await,
+            Arrival::Due { dataset, contract_hash, .. } => self.catalog.version(dataset, contract_hash).await,
+        }
+    }
+
+    fn decide(&self, view: View<'_>, input: &Arrival, dataset: Arc<Dataset>, now: Timestamp) -> Result<Verdict, StageError> {
+        let mut decision = Decision::default();
+        let limits = self.limits(&dataset);
+        match input {
+            Arrival::Due { dataset, shard, .. } => {
+                let Shard::Open(open) = Self::shard(view, dataset, *shard)? else { return Ok(Verdict::Done(decision)) };
+                if let Some(trigger) = planner::wake(&open, &limits, Intake::Running, now) {
+                    let of = Sealing { dataset, shard: *shard, seq: open.seq, class: &open.class, trigger };
+                    self.plan(view, &of, None, now, &mut decision)?;
+                    decision.changes.push(put(shard_key(dataset, *shard), &ShardTwin::of(&Shard::Empty { next_seq: open.seq + 1 })));
+                }
+            }
+            Arrival::Object(object) => {
+                if let Some(first) = self.repeated(view, object, &dataset)? {
+                    decision.sends = self.turn_away(object, &dataset, &first, now)?;
+                    return Ok(Verdict::Done(decision));
+                }
+                if dataset.contract.same_content_again != SameContent::Accept {
+                    decision.changes.push(Change { key: content_key(object), value: Some(identity(&object.admitted).into()) });
+                }
+                self.join(view, object, &limits, now, &mut decision)?;
+            }
+        }
+        Ok(Verdict::Done(decision))
+    }
+
+    fn refuse(&self, input: &Arrival, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
+        let Arrival::Object(object) = input else {
+            return Err(StageError::Broken { detail: detail.to_owned() });
+        };
+        let subject = Subject { dataset: Some(&object.dataset), object: &object.admitted };
+        let charge = Charge { detail: detail.to_owned(), contract_hash: Some(object.contract_hash.clone()), ..Charge::default() };
+        let rows = RowCounts { physical: u64::try_from(object.rows_physical).unwrap_or(0), ..RowCounts::default() };
+        Ok(Decision { sends: self.clerk.quarantine(&subject, reason, charge, rows, "TransformFailed", now)?, ..Decision::default() })
+    }
+
+    fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Arrival>, StageError> {
+        let mut due = Vec::new();
+        for (dataset, shard, open) in self.open_shards(view)? {
+            if self.next_wake(&dataset, &open).is_some_and(|at| at <= now) {
+                due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash });
+            }
+        }
+        Ok(due)
+    }
+
+    fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
+        Ok(self.open_shards(view)?.into_iter().filter_map(|(dataset, _, open)| self.next_wake(&dataset, &open)).min())
+    }
+}
+
+impl Assemble {
+    fn open_shards(&self, view: View<'_>) -> Result<Vec<(String, i32, OpenBatch)>, StageError> {
+        let mut open = Vec::new();
+        for (key, bytes) in view.scan(SHARDS)? {
+            let Shard::Open(batch) = read::<ShardTwin>(&bytes, "a shard")?.into_shard() else { continue };
+            let text = String::from_utf8_lossy(&key[SHARDS.len()..]).into_owned();
+            let Some((dataset, shard)) = text.rsplit_once('/').and_then(|(d, s)| Some((d.to_owned(), s.parse().ok()?))) else { continue };
+            open.push((dataset, shard, batch));
+        }
+        Ok(open)
+    }
+
+    /// By the contract in force: a batch of an older contract closes no later than a new one would.
+    fn next_wake(&self, dataset: &str, open: &OpenBatch) -> Option<Timestamp> {
+        let limits = self.catalog.current(dataset).map_or_else(
+            || crate::batch::limits::Limits {
+                quiet: self.quiet.unwrap_or(crate::batch::limits::Limits::default().quiet),
+                ..Default::default()
+            },
+            |d| self.limits(&d),
+        );
+        Some(planner::next_wake(open, &limits))
+    }
+
+    fn join(
+        &self,
+        view: View<'_>,
+        object: &ClassifiedObject,
+        limits: &crate::batch::limits::Limits,
+        now: Timestamp,
+        decision: &mut Decision,
+    ) -> Result<(), StageError> {
+        let before = Self::shard(view, &object.dataset, object.shard)?;
+        let class = class(&object.contract_hash, u32::try_from(object.schema_version.unwrap_or(0)).unwrap_or(0));
+        let facts = MemberFacts {
+            class: class.clone(),
+            bytes: u64::try_from(object.admitted.size).unwrap_or(0),
+            rows: u64::try_from(object.rows_physical).unwrap_or(0),
+        };
+        let (steps, after) = planner::push(&before, &facts, limits, now);
+        let mut joining = Some(MemberTwin {
+            admitted: object.admitted.clone(),
+            sha256: object.sha256.clone(),
+            rows_physical: object.rows_physical,
+            rows_bad: object.rows_bad,
+            read_plan: object.read_plan.clone(),
+        });
+        let mut place = None;
+        for step in steps {
+            match step {
+                PlanStep::Open { .. } => {}
+                PlanStep::Join { seq, position } => place = Some(member_key(&object.dataset, object.shard, seq, position)),
+                PlanStep::Seal { seq, trigger } => {
+                    let (class, last) = match (&place, &before) {
+                        // Sealed before the member joined: the batch that was open.
+                        (None, Shard::Open(open)) => (&open.class, None),
+                        _ => (&class, joining.take()),
+                    };
+                    let of = Sealing { dataset: &object.dataset, shard: object.shard, seq, class, trigger };
+                    self.plan(view, &of, last, now, decision)?;
+                }
+            }
+        }
+        if let (Some(key), Some(twin)) = (place, joining) {
+            decision.changes.push(put(key, &twin));
+        }
+        decision.changes.push(put(shard_key(&object.dataset, object.shard), &ShardTwin::of(&after)));
+        Ok(())
+    }
+
+    fn turn_away(
+        &self,
+        object: &ClassifiedObject,
+        dataset: &Dataset,
+        first: &str,
+        now: Timestamp,
+    ) -> Result<Vec<crate::broker::OutRecord>, StageError> {
+        let subject = Subject { dataset: Some(&object.dataset), object: &object.admitted };
+        let rows = RowCounts { physical: u64::try_from(object.rows_physical).unwrap_or(0), ..RowCounts::default() };
+        let detail = format!("the same bytes came before as {first}");
+        if dataset.contract.same_content_again == SameContent::Quarantine {
+            let charge = Charge { detail, contract_hash: Some(object.contract_hash.clone()), ..Charge::default() };
+            return Ok(self.clerk.quarantine(&subject, ReasonCode::DuplicateFile, charge, rows, "ValidationFailed", now)?);
+        }
+        let detail = json!({ "detail": detail });
+        Ok(vec![
+            self.clerk.status(&subject, State::Duplicate, Some(ReasonCode::DuplicateFile), rows, now)?,
+            self.clerk.event("Duplicate", &subject, Some(ReasonCode::DuplicateFile), detail, now)?,
+        ])
+    }
+}
+
+/// The shard of some bytes: equal bytes meet in one shard.
+pub fn shard_of(sha256: &str, shards: NonZeroU32) -> i32 {
+    i32::try_from(crate::batch::limits::shard_of(sha256, shards)).unwrap_or(0)
+}
