@@ -99,6 +99,7 @@ pub(super) fn settle<R: Read>(
         header: names,
         newline,
         skipped_lines: top.lines_before,
+        skipped_bytes: top.start as u64,
         trailing_delimiter: trailing,
         json: None,
     };
@@ -115,12 +116,7 @@ fn settle_as_before<R: Read>(
     let dialect = resolved.csv.clone().unwrap_or_default();
     let breaks = if resolved.newline == Newline::Cr { Breaks::Cr } else { Breaks::Lf };
     let grammar = grammar_of(&dialect, breaks);
-    let newline = if breaks == Breaks::Cr { b'\r' } else { b'\n' };
-    let skipped = usize::try_from(resolved.skipped_lines).unwrap_or(usize::MAX);
-    let mut used = match skipped {
-        0 => 0,
-        n => memchr::memchr_iter(newline, &feed.buf).nth(n - 1).map_or(feed.buf.len(), |i| i + 1),
-    };
+    let mut used = usize::try_from(resolved.skipped_bytes).unwrap_or(usize::MAX).min(feed.buf.len());
     let mut lines = resolved.skipped_lines;
     let mut cells = Vec::new();
     if dialect.header {

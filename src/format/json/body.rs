@@ -84,6 +84,7 @@ impl JsonBody {
             header: Vec::new(),
             newline: newline_of(&feed.buf),
             skipped_lines: 0,
+            skipped_bytes: 0,
             trailing_delimiter: false,
             json: Some(style),
         };

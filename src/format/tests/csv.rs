@@ -28,6 +28,13 @@ const ACCEPTED: &[Case] = &[
     ("backslash escapes", "id,name,at\n1,\"a \\\"b\\\", c\",2024-01-01\n", "1|a \"b\", c|2024-01-01", &[], &[EscapeDialect]),
     ("a field that ends with a backslash", "id,name,at\n1,\"C:\\\",2024-01-01\n", "1|C:\\|2024-01-01", &[], &[]),
     ("sep line", "sep=;\nid;name;at\n1;a;2024-01-01\n", "1|a|2024-01-01", &[], &[DelimiterDialect, Preamble]),
+    (
+        "sep line with another line end",
+        "sep=;\nid;name;at\r1;a;2024-01-01\r",
+        "1|a|2024-01-01",
+        &[],
+        &[DelimiterDialect, NewlineDialect, Preamble],
+    ),
     ("preamble", "Export of visits\nmade, by hand\n\nid,name,at\n1,a,2024-01-01\n", "1|a|2024-01-01", &[], &[Preamble]),
     ("missing header", "1,a,2024-01-01\n2,b,2024-01-02\n", "1|a|2024-01-01 2|b|2024-01-02", &[], &[MissingHeader]),
     (
