@@ -26,6 +26,13 @@ pub struct BadRecord {
     pub source: Vec<u8>,
 }
 
+impl BadRecord {
+    /// Keeps the start of `source`.
+    pub fn new(place: Place, reason: ReasonCode, detail: String, source: &[u8]) -> Self {
+        Self { place, reason, detail, source: source[..source.len().min(SOURCE_TEXT_MAX)].to_vec() }
+    }
+}
+
 /// Source text kept of one bad record.
 pub const SOURCE_TEXT_MAX: usize = 4096;
 

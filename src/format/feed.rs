@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::block::Place;
 use super::compression::Inflow;
 use super::encoding::{decode, undecoded_len};
 use super::options::Encoding;
@@ -72,5 +73,27 @@ impl<R: Read> Feed<R> {
         self.encoding = encoding;
         self.pending = std::mem::take(&mut self.buf);
         decode(encoding, &mut self.pending, self.ended, &mut self.buf);
+    }
+}
+
+/// Places of rising positions of a buffer in the undecoded stream.
+pub(super) struct Ruler {
+    pub(super) encoding: Encoding,
+    at: usize,
+    offset: u64,
+}
+
+impl Ruler {
+    /// `offset`: where the buffer starts.
+    pub(super) fn new(encoding: Encoding, offset: u64) -> Self {
+        Self { encoding, at: 0, offset }
+    }
+
+    /// The place of `bytes[start..end]`; never before the one asked for last.
+    pub(super) fn place(&mut self, bytes: &[u8], row: u64, line: u64, start: usize, end: usize) -> Place {
+        self.offset += undecoded_len(self.encoding, &bytes[self.at..start]);
+        self.at = start;
+        let len = undecoded_len(self.encoding, &bytes[start..end]);
+        Place { row, line, byte_offset: self.offset, byte_len: u32::try_from(len).unwrap_or(u32::MAX) }
     }
 }

@@ -18,3 +18,6 @@ pub mod options;
 pub mod reader;
 pub mod resolved;
 mod sniff;
+
+#[cfg(test)]
+mod tests;

@@ -94,19 +94,24 @@ impl<R: Read> FileReader<R> {
     ///
     /// # Errors
     /// Refused: something found late condemns the file (corrupt compression, a second table, broken
-    /// JSON that spans lines). Whatever was handed out before must not land.
+    /// JSON that spans lines). Whatever was handed out before must not land. After an error there is
+    /// nothing more to read, and the totals do not hold.
     pub fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
         if self.state == State::Ended {
             return Ok(None);
         }
+        self.state = State::Ended;
         let block = match &mut self.body {
             Body::Csv(body) => body.next_block(&mut self.feed, &mut self.resolved, &mut self.events)?,
-            Body::Json(body) => body.next_block(&mut self.feed, &mut self.resolved, &mut self.events)?,
+            Body::Json(body) => body.next_block(&mut self.feed, &mut self.events)?,
         };
         match &block {
             Some(Block::Text(block)) => self.count(block.places.len(), block.bad.len()),
             Some(Block::Tree(block)) => self.count(block.places.len(), block.bad.len()),
             None => self.finish()?,
+        }
+        if block.is_some() {
+            self.state = State::Reading;
         }
         Ok(block)
     }
@@ -117,7 +122,6 @@ impl<R: Read> FileReader<R> {
     }
 
     fn finish(&mut self) -> Result<(), ReadError> {
-        self.state = State::Ended;
         debug_assert!(self.feed.ended && self.feed.buf.is_empty(), "a body ends where its file ends");
         match &self.body {
             Body::Csv(body) => body.finish(&self.totals, &mut self.events),

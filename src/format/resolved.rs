@@ -18,6 +18,8 @@ pub struct Resolved {
     pub newline: Newline,
     /// Lines before the header (or the first record) that are no records.
     pub skipped_lines: u64,
+    /// Their length in bytes, decoded and without byte order mark.
+    pub skipped_bytes: u64,
     /// Every record ends with one more delimiter than it has columns.
     pub trailing_delimiter: bool,
     /// Only of JSON.

@@ -84,7 +84,8 @@ pub(super) fn format(
     let mismatch = |detail: String| Err(ReadError::refused(ReasonCode::FormatMismatch, detail));
     for (magic, name) in FOREIGN {
         // "ORC" could begin a header; the file format goes on with binary bytes.
-        if sample.starts_with(magic) && (name != "ORC" || sample.get(3).is_some_and(|b| *b < b' ' && *b != b'\n' && *b != b'\r')) {
+        let binary = || sample[..sample.len().min(64)].iter().any(|b| *b < 9 || (0x0e..0x20).contains(b));
+        if sample.starts_with(magic) && (name != "ORC" || binary()) {
             return mismatch(match name {
                 "Parquet" | "Avro" => format!("{name} content, which is not read yet"),
                 _ => format!("{name} content"),
@@ -149,16 +150,8 @@ fn looks_json(text: &[u8], ended: bool, json_allowed: bool) -> bool {
         Some(0x1e) => true,
         Some(b'{' | b'[') => {
             let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
-            let csv_like = || {
-                let rest = text[1..].trim_ascii_start();
-                !matches!(rest.first(), Some(b'"' | b'{' | b'[' | b'}' | b']') | None)
-            };
-            let parses = scan_value(text).is_some() || scan_value(first_line).is_some();
-            parses
-                || (json_allowed && !csv_like())
-                || (!ended && !csv_like())
-                || (json_allowed && text.first() == Some(&b'['))
-                || (json_allowed && text.first() == Some(&b'{'))
+            let value_like = || matches!(text[1..].trim_ascii_start().first(), Some(b'"' | b'{' | b'[' | b'}' | b']') | None);
+            json_allowed || scan_value(first_line).is_some() || scan_value(text).is_some() || (!ended && value_like())
         }
         _ => {
             let (mut objects, mut others) = (0, 0);

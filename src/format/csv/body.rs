@@ -10,7 +10,7 @@ use super::table::Table;
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{BadRecord, Block, FileEvent, Place, SOURCE_TEXT_MAX, TextBlock, TextCell};
 use crate::format::encoding::undecoded_len;
-use crate::format::feed::Feed;
+use crate::format::feed::{Feed, Ruler};
 use crate::format::options::{Encoding, SourceOptions};
 use crate::format::reader::{BLOCK_BYTES, BLOCK_ROWS, BOM, Hint, ReadError, Resolved, Totals};
 
@@ -37,22 +37,6 @@ pub(in crate::format) struct CsvBody {
     wasted: u64,
     fields: Vec<Field>,
     mark_seen: bool,
-}
-
-/// Offsets of rising positions in the undecoded stream.
-struct Ruler {
-    encoding: Encoding,
-    at: usize,
-    offset: u64,
-}
-
-impl Ruler {
-    fn place(&mut self, bytes: &[u8], row: u64, line: u64, start: usize, end: usize) -> Place {
-        self.offset += undecoded_len(self.encoding, &bytes[self.at..start]);
-        self.at = start;
-        let len = undecoded_len(self.encoding, &bytes[start..end]);
-        Place { row, line, byte_offset: self.offset, byte_len: u32::try_from(len).unwrap_or(u32::MAX) }
-    }
 }
 
 /// What scanning a block ended on.
@@ -175,7 +159,7 @@ impl CsvBody {
                 return Ok(false);
             }
         };
-        let used = self.split_plain(&text, Ruler { encoding, at: 0, offset }, last, block, events)?;
+        let used = self.split_plain(&text, Ruler::new(encoding, offset), last, block, events)?;
         block.text = text;
         if used < block.text.len() {
             // Too many rows for one block: the rest goes back.
@@ -200,6 +184,11 @@ impl CsvBody {
         let bytes = text.as_bytes();
         let width = self.table.width;
         let long = self.field_max.min(self.record_max);
+        // The last record of the file may be a footer.
+        let calm_until = match last {
+            true => bytes.iter().rposition(|b| !matches!(b, 0x1a | b'\n' | b'\r')).map_or(0, |i| i + 1),
+            false => bytes.len(),
+        };
         let mut first = 0;
         let mut record_start = 0;
         let mut field_start = 0;
@@ -213,7 +202,8 @@ impl CsvBody {
             let end = if at > record_start && bytes[at - 1] == b'\r' { at - 1 } else { at };
             block.cells.push(span(field_start, end.max(field_start)));
             let len = end - record_start;
-            let plain = block.cells.len() - first == width && len <= long && self.table.calm && bytes[record_start] != BOM[0];
+            let plain =
+                block.cells.len() - first == width && len <= long && self.table.calm && bytes[record_start] != BOM[0] && at < calm_until;
             if plain && !self.table.repeats_header(&bytes[record_start..end]) {
                 block.places.push(ruler.place(bytes, self.row, self.line, record_start, end));
                 self.row += 1;
@@ -275,7 +265,7 @@ impl CsvBody {
             }
             Some((reason, detail)) => {
                 block.cells.truncate(first);
-                block.bad.push(bad(place, reason, detail, &bytes[start..end]));
+                block.bad.push(BadRecord::new(place, reason, detail, &bytes[start..end]));
             }
         }
         Ok(())
@@ -307,7 +297,7 @@ impl CsvBody {
     fn read_scanned<R: Read>(&mut self, feed: &mut Feed<R>, block: &mut TextBlock, events: &mut Vec<FileEvent>) -> Result<Stop, ReadError> {
         let bytes = std::mem::take(&mut feed.buf);
         let mut text = Vec::with_capacity(bytes.len());
-        let mut ruler = Ruler { encoding: feed.encoding, at: 0, offset: feed.offset };
+        let mut ruler = Ruler::new(feed.encoding, feed.offset);
         let mut at = 0;
         let mut fields = std::mem::take(&mut self.fields);
         let result = loop {
@@ -380,7 +370,7 @@ impl CsvBody {
         let terminated = next > end;
         let fault = match std::str::from_utf8(&bytes[start..end]) {
             Err(e) => {
-                Some((ReasonCode::EncodingInvalid, format!("byte {} of the record is not {}", e.valid_up_to(), self.encoding_name(ruler))))
+                Some((ReasonCode::EncodingInvalid, format!("byte {} of the record is not {}", e.valid_up_to(), ruler.encoding.as_str())))
             }
             Ok(_) => {
                 let seen: Vec<&[u8]> = fields.iter().map(|f| &bytes[f.start..f.end]).collect();
@@ -390,7 +380,7 @@ impl CsvBody {
         let place = ruler.place(bytes, self.row, self.line, start, end);
         self.row += 1;
         match fault {
-            Some((reason, detail)) => block.bad.push(bad(place, reason, detail, &bytes[start..end])),
+            Some((reason, detail)) => block.bad.push(BadRecord::new(place, reason, detail, &bytes[start..end])),
             None => {
                 for field in fields.iter().take(self.table.width) {
                     let from = text.len();
@@ -444,7 +434,7 @@ impl CsvBody {
         self.row += 1;
         self.line += 1;
         self.table.bad_line();
-        block.bad.push(bad(place, reason, detail, &bytes[start..end]));
+        block.bad.push(BadRecord::new(place, reason, detail, &bytes[start..end]));
         *at = next;
         Ok(None)
     }
@@ -507,7 +497,7 @@ impl CsvBody {
                 feed.drop_front(next - end);
                 let place = Place { row: self.row, line: self.line, byte_offset, byte_len };
                 let detail = format!("more than {} bytes", self.record_max);
-                block.bad.push(bad(place, ReasonCode::OversizedRecord, detail, &source));
+                block.bad.push(BadRecord::new(place, ReasonCode::OversizedRecord, detail, &source));
                 self.row += 1;
                 self.line += 1;
                 self.table.bad_line();
@@ -524,7 +514,7 @@ impl CsvBody {
                     let byte_len = u32::try_from(feed.offset - byte_offset).unwrap_or(u32::MAX);
                     let place = Place { row: self.row, line: self.line, byte_offset, byte_len };
                     let detail = format!("more than {} bytes", self.record_max);
-                    block.bad.push(bad(place, ReasonCode::OversizedRecord, detail, &source));
+                    block.bad.push(BadRecord::new(place, ReasonCode::OversizedRecord, detail, &source));
                     self.row += 1;
                 }
                 return Ok(());
@@ -539,18 +529,10 @@ impl CsvBody {
             events.push(FileEvent { reason: ReasonCode::EncodingBom, detail });
         }
     }
-
-    fn encoding_name(&self, ruler: &Ruler) -> &'static str {
-        ruler.encoding.as_str()
-    }
 }
 
 fn span(start: usize, end: usize) -> TextCell {
     TextCell { start: start as u32, len: (end - start) as u32 }
-}
-
-fn bad(place: Place, reason: ReasonCode, detail: String, source: &[u8]) -> BadRecord {
-    BadRecord { place, reason, detail, source: source[..source.len().min(SOURCE_TEXT_MAX)].to_vec() }
 }
 
 fn is_padding(bytes: &[u8]) -> bool {
