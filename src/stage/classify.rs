@@ -1,1 +1,317 @@
-//! (to be written)
+//! Classify: the file's schema from its data, compared with the registry's; the drift decision.
+//!
+//! An evolution goes through an intent: the decision is committed first, the schema registered
+//! then, and the same record is gathered again, so the decision record survives a crash
+//! (decisions.md 9).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::broker::Record;
+use crate::domain::names::{SchemaId, StageName};
+use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
+use crate::format::reader::ReadError;
+use crate::pipeline::outlet::Placed;
+use crate::pipeline::topics::Topic;
+use crate::pipeline::work::Work;
+use crate::registry::compatibility::check;
+use crate::registry::{Registered, RegistryError, SchemaRegistry};
+use crate::schema::avro;
+use crate::schema::drift::RegisteredSchema;
+use crate::schema::finding::Action;
+use crate::schema::record;
+use crate::stage::assemble::{shard_of, shard_text};
+use crate::stage::buckets::{Buckets, Found};
+use crate::stage::catalog::{Catalog, Dataset};
+use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject, headers};
+use crate::stage::reading::{Content, FilePlan, Observed, Question, observe};
+use crate::stage::{Decision, Stage, StageError, Step, Verdict};
+use crate::state::{Change, View};
+use crate::wire::codec::CodecError;
+use crate::wire::records::{ClassifiedObject, FORMAT_VERSION, ValidatedObject};
+
+pub struct Classify {
+    pub catalog: Arc<Catalog>,
+    pub buckets: Buckets,
+    pub registry: Arc<dyn SchemaRegistry>,
+    pub clerk: Clerk,
+    pub work: Work,
+    /// Parsed schemas by id; they never change.
+    pub shapes: Mutex<HashMap<SchemaId, Arc<RegisteredSchema>>>,
+}
+
+/// A decision waiting for its schema to be registered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    format_version: u32,
+    schema: String,
+    accepted: Accepted,
+}
+
+/// A file that may go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    action: String,
+    sha256: String,
+    shard: i32,
+    rows_physical: i64,
+    rows_bad: i64,
+    decision: Value,
+    read_plan: String,
+    schema_version: Option<i32>,
+}
+
+/// A file that may not.
+pub struct Rejected {
+    reason: ReasonCode,
+    detail: String,
+    evidence: Option<Value>,
+    rows: u64,
+}
+
+pub enum Facts {
+    Gone(String),
+    Accepted(Accepted),
+    /// The schema must be registered first.
+    Evolves(Intent),
+    Rejected(Rejected),
+}
+
+fn intent_key(input: &ValidatedObject) -> Vec<u8> {
+    format!("intent/{}/{}", input.admitted.landing_partition, input.admitted.landing_offset).into_bytes()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+impl Classify {
+    fn parsed(&self, latest: &Registered) -> Result<Arc<RegisteredSchema>, StageError> {
+        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shapes.get(&latest.id) {
+            return Ok(Arc::clone(known));
+        }
+        let shape = avro::record_from_text(&latest.schema).map_err(|e| StageError::Broken { detail: format!("registered schema {}: {e}", latest.id.0) })?;
+        let parsed = Arc::new(RegisteredSchema { version: latest.version.0, shape });
+        shapes.insert(latest.id, Arc::clone(&parsed));
+        Ok(parsed)
+    }
+
+    async fn pass(&self, input: &ValidatedObject, dataset: &Arc<Dataset>, registered: Option<Arc<RegisteredSchema>>, evolution_refused: bool) -> Result<Result<Observed, Facts>, StageError> {
+        let content = match self.buckets.read(&input.admitted).await? {
+            Found::Gone(why) => return Ok(Err(Facts::Gone(why))),
+            Found::There(found) => Content::of(found).await?,
+        };
+        let (dataset, key) = (Arc::clone(dataset), input.admitted.key.clone());
+        let observed = self
+            .work
+            .run(move || observe(content, &Question { contract: &dataset.contract, registered: registered.as_deref(), evolution_refused, key: &key }))
+            .await?;
+        match observed {
+            Ok(observed) => Ok(Ok(observed)),
+            Err(ReadError::Refused(refusal)) => Ok(Err(Facts::Rejected(Rejected { reason: refusal.reason, detail: refusal.detail, evidence: None, rows: 0 }))),
+            Err(ReadError::Input(e)) => Err(StageError::Store(object_store::Error::Generic { store: "landing", source: Box::new(e) })),
+        }
+    }
+
+    fn judged(&self, input: &ValidatedObject, dataset: &Dataset, observed: &Observed) -> Facts {
+        let drift = &observed.drift;
+        let sha256 = hex(&observed.totals.sha256);
+        let decision = record::decision(&record::Subject { file: format!("{}/{}", input.admitted.bucket, input.admitted.key), version_id: input.admitted.version_id.clone(), sha256: sha256.clone(), dataset: input.dataset.clone() }, drift, &observed.resolved, &observed.events);
+        let Some(plan) = observed.file_plan().filter(|_| drift.action != Action::Quarantine && drift.rows_reject.is_none()) else {
+            let (reason, detail) = match &drift.rows_reject {
+                Some(rows) => (rows.reason, format!("{} of {} rows are bad", rows.quarantined, rows.physical)),
+                None => (drift.reason, summary(drift)),
+            };
+            return Facts::Rejected(Rejected { reason, detail, evidence: Some(decision), rows: drift.physical_rows });
+        };
+        Facts::Accepted(Accepted {
+            action: drift.action.as_str().to_owned(),
+            shard: shard_of(&sha256, dataset.contract.transform.batch.shards),
+            sha256,
+            rows_physical: signed(drift.physical_rows),
+            rows_bad: signed(drift.quarantined_rows),
+            decision,
+            read_plan: serde_json::to_string(&plan).expect("a plan is plain data with text keys"),
+            schema_version: drift.registered_version.and_then(|v| i32::try_from(v).ok()),
+        })
+    }
+}
+
+/// The breaking findings in one sentence.
+fn summary(drift: &crate::schema::drift::Drift) -> String {
+    let mut parts: Vec<String> = drift
+        .findings
+        .iter()
+        .filter(|f| f.breaking)
+        .map(|f| {
+            let change = match (&f.from, &f.to) {
+                (Some(from), Some(to)) => format!(" ({from} → {to})"),
+                _ => String::new(),
+            };
+            format!("{} {}{change}", f.code.as_str(), f.path)
+        })
+        .collect();
+    parts.truncate(10);
+    parts.join("; ")
+}
+
+fn unreachable(e: RegistryError) -> StageError {
+    match e.disposition() {
+        crate::domain::reason::Disposition::Retry => StageError::Registry { detail: e.to_string() },
+        _ => StageError::Broken { detail: e.to_string() },
+    }
+}
+
+#[async_trait]
+impl Stage for Classify {
+    const NAME: StageName = StageName::Classify;
+    type Input = ValidatedObject;
+    type Known = Option<Intent>;
+    type Facts = Facts;
+
+    fn decode(&self, _: &Record, value: &[u8]) -> Result<ValidatedObject, CodecError> {
+        self.clerk.outlet.codec.decode(value)
+    }
+
+    /// The readers stream: what they hold does not grow with the file.
+    fn weight(&self, input: &ValidatedObject) -> u64 {
+        u64::try_from(input.admitted.size).unwrap_or(0).min(8 << 20)
+    }
+
+    fn look(&self, view: View<'_>, input: &ValidatedObject) -> Result<Option<Intent>, StageError> {
+        let Some(bytes) = view.get(&intent_key(input))? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| StageError::Broken { detail: format!("intent: {e}") })
+    }
+
+    async fn gather(&self, input: &ValidatedObject, intent: Option<Intent>) -> Result<Facts, StageError> {
+        let dataset = self.catalog.version(&input.dataset, &input.contract_hash).await?;
+        let subject = &dataset.contract.subject;
+        let versions = self.registry.versions(subject).await.map_err(unreachable)?;
+        if let Some(intent) = intent {
+            // The step was performed if the schema is there; if not, it is asked for again below.
+            if let Some(found) = versions.iter().find(|v| same_schema(&v.schema, &intent.schema)) {
+                let mut accepted = intent.accepted;
+                accepted.schema_version = i32::try_from(found.version.0).ok();
+                return Ok(Facts::Accepted(accepted));
+            }
+        }
+        let registered = versions.last().map(|latest| self.parsed(latest)).transpose()?;
+        let mut observed = match self.pass(input, &dataset, registered.clone(), false).await? {
+            Ok(observed) => observed,
+            Err(facts) => return Ok(facts),
+        };
+        let mut evolves = evolved_text(&observed, &input.dataset);
+        if let Some(schema) = &evolves {
+            let mode = self.registry.mode(subject).await.map_err(unreachable)?;
+            let texts: Vec<&str> = versions.iter().map(|v| v.schema.as_str()).collect();
+            let refused = check(mode, &texts, schema).map_or(true, |messages| !messages.is_empty());
+            if refused {
+                observed = match self.pass(input, &dataset, registered, true).await? {
+                    Ok(observed) => observed,
+                    Err(facts) => return Ok(facts),
+                };
+                evolves = None;
+            }
+        }
+        match (self.judged(input, &dataset, &observed), evolves) {
+            (Facts::Accepted(accepted), Some(schema)) => Ok(Facts::Evolves(Intent { format_version: 1, schema, accepted })),
+            (facts, _) => Ok(facts),
+        }
+    }
+
+    fn decide(&self, view: View<'_>, input: &ValidatedObject, facts: Facts, now: Timestamp) -> Result<Verdict, StageError> {
+        let subject = Subject { dataset: Some(&input.dataset), object: &input.admitted };
+        let mut decision = Decision::default();
+        if view.get(&intent_key(input))?.is_some() {
+            decision.changes.push(Change { key: intent_key(input), value: None });
+        }
+        match facts {
+            Facts::Evolves(intent) => {
+                let schema = intent.schema.clone();
+                let subject = self.catalog.current(&input.dataset).map(|d| d.contract.subject.clone());
+                let subject = subject.map_or_else(|| format!("{}-value", input.dataset).parse().map_err(|e| StageError::Broken { detail: format!("{e}") }), Ok)?;
+                let value = serde_json::to_vec(&intent).expect("an intent is plain data");
+                let changes = vec![Change { key: intent_key(input), value: Some(value.into()) }];
+                return Ok(Verdict::Intend { changes, step: Step::RegisterSchema { subject, schema } });
+            }
+            Facts::Gone(why) => {
+                let detail = json!({ "detail": why });
+                decision.sends.push(self.clerk.status(&subject, State::Superseded, Some(ReasonCode::ObjectGone), RowCounts::default(), now)?);
+                decision.sends.push(self.clerk.event("Superseded", &subject, Some(ReasonCode::ObjectGone), detail, now)?);
+            }
+            Facts::Rejected(rejected) => {
+                let charge = Charge { detail: rejected.detail, evidence: rejected.evidence.as_ref().map(Value::to_string), contract_hash: Some(input.contract_hash.clone()), ..Charge::default() };
+                let rows = RowCounts { physical: rejected.rows, quarantined: rejected.rows, ..RowCounts::default() };
+                if let Some(evidence) = rejected.evidence {
+                    decision.sends.push(self.clerk.event("DriftClassified", &subject, Some(rejected.reason), evidence, now)?);
+                }
+                decision.sends.extend(self.clerk.quarantine(&subject, rejected.reason, charge, rows, "ValidationFailed", now)?);
+            }
+            Facts::Accepted(accepted) => {
+                decision.sends.push(self.clerk.event("DriftClassified", &subject, None, accepted.decision.clone(), now)?);
+                let record = ClassifiedObject {
+                    format_version: FORMAT_VERSION,
+                    dataset: input.dataset.clone(),
+                    contract_hash: input.contract_hash.clone(),
+                    admitted: input.admitted.clone(),
+                    sha256: accepted.sha256,
+                    shard: accepted.shard,
+                    action: accepted.action,
+                    rows_physical: accepted.rows_physical,
+                    rows_bad: accepted.rows_bad,
+                    schema_version: accepted.schema_version,
+                    decision: accepted.decision.to_string(),
+                    read_plan: accepted.read_plan,
+                };
+                let placed = shard_text(&record.dataset, record.shard);
+                let headers = headers(Some(&record.dataset), &record.admitted);
+                decision.sends.push(self.clerk.outlet.record(Topic::Classified, &placed, Placed::By(&placed), &record, headers)?);
+            }
+        }
+        Ok(Verdict::Done(decision))
+    }
+
+    fn refuse(&self, input: &ValidatedObject, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
+        let subject = Subject { dataset: Some(&input.dataset), object: &input.admitted };
+        let charge = Charge { detail: detail.to_owned(), contract_hash: Some(input.contract_hash.clone()), ..Charge::default() };
+        Ok(Decision { sends: self.clerk.quarantine(&subject, reason, charge, RowCounts::default(), "ValidationFailed", now)?, ..Decision::default() })
+    }
+
+    fn due(&self, _: View<'_>, _: Timestamp) -> Result<Vec<ValidatedObject>, StageError> {
+        Ok(Vec::new())
+    }
+
+    fn next_due(&self, _: View<'_>) -> Result<Option<Timestamp>, StageError> {
+        Ok(None)
+    }
+}
+
+/// The schema to register, named after the dataset if it is the first.
+fn evolved_text(observed: &Observed, dataset: &str) -> Option<String> {
+    let mut shape = observed.drift.evolved.clone()?;
+    observed.drift.plan.as_ref()?;
+    if shape.name.is_empty() {
+        shape.name = crate::schema::matching::avro_name(dataset);
+    }
+    Some(avro::record_to_text(&shape))
+}
+
+fn same_schema(a: &str, b: &str) -> bool {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
+}
+
+/// For the plan's own reader of records.
+pub fn file_plan(text: &str) -> Result<FilePlan, StageError> {
+    serde_json::from_str(text).map_err(|e| StageError::Broken { detail: format!("read plan: {e}") })
+}

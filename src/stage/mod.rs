@@ -13,6 +13,7 @@ pub mod project;
 pub mod publish;
 pub mod reading;
 pub mod replay;
+pub mod spool;
 pub mod transform;
 pub mod validate;
 
