@@ -85,11 +85,38 @@ async fn a_directory_keeps_the_contract() {
 #[tokio::test]
 async fn what_a_crash_left_behind_is_invisible() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(folder.path().join("t")).unwrap();
-    std::fs::write(folder.path().join("t/x.parquet#123450000000001"), "torn").unwrap();
+    std::fs::create_dir_all(folder.path().join(".lakegate-tmp")).unwrap();
+    std::fs::write(folder.path().join(".lakegate-tmp/12345-1"), "torn").unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Always).unwrap());
     let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
     assert!(listed.is_empty(), "{listed:?}");
+    assert!(store.list_with_delimiter(None).await.unwrap().common_prefixes.is_empty());
+    assert!(store.get(&Path::from(".lakegate-tmp/12345-1")).await.is_err(), "nor can it be read");
+}
+
+#[tokio::test]
+async fn quick_replacements_never_repeat_an_e_tag() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Never).unwrap());
+    let mut seen = std::collections::BTreeSet::new();
+    let mut last = put(&store, "a", "x", PutMode::Create).await.unwrap();
+    for _ in 0..200 {
+        assert!(seen.insert(last.clone()), "{last:?} came twice");
+        last = put(&store, "a", "x", at_etag(last)).await.unwrap();
+    }
+    assert_eq!(store.head(&Path::from("a")).await.unwrap().e_tag, last);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_dropped_or_unfinished_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Always).unwrap());
+    let mut upload = store.put_multipart(&Path::from("t/big")).await.unwrap();
+    drop(upload.put_part(PutPayload::from_static(b"never awaited")));
+    assert!(upload.complete().await.is_err(), "a missing part is no object");
+    drop(upload);
+    assert!(matches!(store.head(&Path::from("t/big")).await, Err(Error::NotFound { .. })));
+    assert_eq!(std::fs::read_dir(folder.path().join(".lakegate-tmp")).unwrap().count(), 0);
 }
 
 #[tokio::test]
