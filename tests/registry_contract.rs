@@ -45,7 +45,12 @@ async fn contract(one: Arc<dyn SchemaRegistry>, other: Arc<dyn SchemaRegistry>) 
     let race: Subject = "race-value".parse().unwrap();
     let (same, also) = (schema(&["x"]), schema(&["x"]));
     let (a, b) = futures::join!(one.register(&race, &same), other.register(&race, &also));
-    assert_eq!(a.unwrap().version, b.unwrap().version);
+    let (a, b) = (a.unwrap(), b.unwrap());
+    assert_eq!(a, b, "same id, same version");
+    let elsewhere: Subject = "elsewhere-value".parse().unwrap();
+    assert_eq!(other.register(&elsewhere, &same).await.unwrap().id, a.id, "a schema has one id under every subject");
+    let reordered = r#"{"fields":[{"type":"string","name":"x"}], "name":"r", "type":"record"}"#;
+    assert_eq!(one.register(&race, reordered).await.unwrap(), a, "layout and key order make no new version");
     one.set_mode(&race, Compatibility::None).await.unwrap();
     let (left, right) = (schema(&["l"]), schema(&["r"]));
     let (a, b) = futures::join!(one.register(&race, &left), other.register(&race, &right));

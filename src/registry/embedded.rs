@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! _lakegate/registry/ids/<id:010>.json                       one schema
+//! _lakegate/registry/fingerprints/<sha256>.json              the id of a schema, whatever its subject
 //! _lakegate/registry/subjects/<subject>/<version:06>.json    its place in a subject
 //! _lakegate/registry/modes/<subject>.json
 //! ```
@@ -18,17 +19,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::names::{SchemaId, SchemaVersion, Subject};
 use crate::lake::layout::{hive_escape, key};
-use crate::registry::compatibility::check;
+use crate::registry::compatibility::{AvroSchema, check};
 use crate::registry::{Registered, RegistryError, SchemaRegistry};
 use crate::schema::options::Compatibility;
 
 const FORMAT_VERSION: u32 = 1;
+
+/// Lost turns after which a registration is tried again later.
+const TURNS_MAX: u32 = 100;
 
 #[derive(Serialize, Deserialize)]
 struct IdFile {
     format_version: u32,
     id: u32,
     schema: serde_json::Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FingerprintFile {
+    format_version: u32,
+    id: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,6 +88,22 @@ impl EmbeddedRegistry {
         }
     }
 
+    /// The id of a schema: equal schemas have one, under every subject and from every instance. The
+    /// fingerprint's file settles who gave it; a loser's number stays unused.
+    async fn id_of(&self, fingerprint: &str, schema: &serde_json::Value) -> Result<SchemaId, RegistryError> {
+        let at = key(&format!("_lakegate/registry/fingerprints/{fingerprint}.json"));
+        if let Some(file) = self.read::<FingerprintFile>(&at).await? {
+            return Ok(SchemaId(file.id));
+        }
+        let id = self.new_id(schema).await?;
+        if self.create(&at, &FingerprintFile { format_version: FORMAT_VERSION, id: id.0 }).await? {
+            return Ok(id);
+        }
+        let winner = self.read::<FingerprintFile>(&at).await?;
+        let lost = || RegistryError::Corrupt { at: at.to_string(), detail: "it was there and is gone".to_owned() };
+        winner.map(|file| SchemaId(file.id)).ok_or_else(lost)
+    }
+
     /// A number nobody has, holding `schema`.
     async fn new_id(&self, schema: &serde_json::Value) -> Result<SchemaId, RegistryError> {
         use futures::TryStreamExt;
@@ -92,6 +118,11 @@ impl EmbeddedRegistry {
             id += 1;
         }
     }
+}
+
+fn fingerprint(schema: &str) -> Result<String, RegistryError> {
+    let parsed = AvroSchema::parse(schema).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
+    Ok(parsed.fingerprint().to_owned())
 }
 
 fn unreachable(error: Error) -> RegistryError {
@@ -115,10 +146,14 @@ impl SchemaRegistry for EmbeddedRegistry {
     async fn register(&self, subject: &Subject, schema: &str) -> Result<Registered, RegistryError> {
         let json: serde_json::Value = serde_json::from_str(schema).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
         let text = json.to_string();
-        loop {
+        let fingerprint = fingerprint(&text)?;
+        // Every turn lost means that somebody else's version was given: progress, but not ours for ever.
+        for _ in 0..TURNS_MAX {
             let known = self.versions(subject).await?;
-            if let Some(found) = known.iter().find(|v| v.schema == text) {
-                return Ok(found.clone());
+            for version in &known {
+                if self::fingerprint(&version.schema)? == fingerprint {
+                    return Ok(version.clone());
+                }
             }
             let mode = self.mode(subject).await?;
             let texts: Vec<&str> = known.iter().map(|v| v.schema.as_str()).collect();
@@ -126,14 +161,16 @@ impl SchemaRegistry for EmbeddedRegistry {
             if !messages.is_empty() {
                 return Err(RegistryError::Incompatible { subject: subject.clone(), mode, messages });
             }
-            let id = self.new_id(&json).await?;
+            let id = self.id_of(&fingerprint, &json).await?;
+            let text = self.by_id(id).await?;
             let version = known.last().map_or(1, |v| v.version.0 + 1);
             let file = VersionFile { format_version: FORMAT_VERSION, subject: subject.to_string(), version, id: id.0 };
             if self.create(&version_key(subject, version), &file).await? {
                 return Ok(Registered { id, version: SchemaVersion(version), schema: text });
             }
-            // Somebody else took this version: look what it is; the id stays unused.
+            // Somebody else took this version: look what it is, and judge against it.
         }
+        Err(RegistryError::Unreachable { detail: format!("others registered under {subject} {TURNS_MAX} times meanwhile") })
     }
 
     async fn versions(&self, subject: &Subject) -> Result<Vec<Registered>, RegistryError> {
