@@ -1,5 +1,7 @@
 //! What lakegate needs of a store, run on every implementation that needs no server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
 use std::sync::Arc;
 
 use futures::TryStreamExt;
