@@ -28,6 +28,12 @@ const FORMAT_VERSION: u32 = 1;
 /// Lost turns after which a registration is tried again later.
 const TURNS_MAX: u32 = 100;
 
+/// What every file of the registry begins with.
+#[derive(Deserialize)]
+struct Head {
+    format_version: u32,
+}
+
 #[derive(Serialize, Deserialize)]
 struct IdFile {
     format_version: u32,
@@ -75,7 +81,12 @@ impl EmbeddedRegistry {
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(e) => return Err(unreachable(e)),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| RegistryError::Corrupt { at: at.to_string(), detail: e.to_string() })
+        let corrupt = |detail: String| RegistryError::Corrupt { at: at.to_string(), detail };
+        let head: Head = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        if head.format_version != FORMAT_VERSION {
+            return Err(corrupt(format!("it has format {}; this build knows {FORMAT_VERSION}", head.format_version)));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| corrupt(e.to_string()))
     }
 
     /// True if this call created it.
@@ -109,14 +120,15 @@ impl EmbeddedRegistry {
         use futures::TryStreamExt;
         let taken: Vec<_> = self.store.list(Some(&key("_lakegate/registry/ids"))).try_collect().await.map_err(unreachable)?;
         let number = |p: &Path| p.filename().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse::<u32>().ok());
-        let mut id = taken.iter().filter_map(|o| number(&o.location)).max().map_or(1, |n| n + 1);
-        loop {
-            let file = IdFile { format_version: FORMAT_VERSION, id, schema: schema.clone() };
-            if self.create(&id_key(SchemaId(id)), &file).await? {
-                return Ok(SchemaId(id));
+        let mut id = taken.iter().filter_map(|o| number(&o.location)).max().map_or(Some(1), |n| n.checked_add(1));
+        while let Some(number) = id {
+            let file = IdFile { format_version: FORMAT_VERSION, id: number, schema: schema.clone() };
+            if self.create(&id_key(SchemaId(number)), &file).await? {
+                return Ok(SchemaId(number));
             }
-            id += 1;
+            id = number.checked_add(1);
         }
+        Err(RegistryError::Corrupt { at: "_lakegate/registry/ids".to_owned(), detail: "the last number is taken".to_owned() })
     }
 }
 
@@ -133,12 +145,24 @@ fn id_key(id: SchemaId) -> Path {
     key(&format!("_lakegate/registry/ids/{:010}.json", id.0))
 }
 
+/// A subject as one segment of a key. Long ones stand by their hash, because a file's name has at most 255
+/// bytes; no escaped subject begins with `=`.
+fn segment(subject: &Subject) -> String {
+    use sha2::{Digest, Sha256};
+    let escaped = hive_escape(subject.as_str());
+    if escaped.len() <= 200 {
+        return escaped;
+    }
+    let digest: String = Sha256::digest(subject.as_str()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("={digest}")
+}
+
 fn version_key(subject: &Subject, version: u32) -> Path {
-    key(&format!("_lakegate/registry/subjects/{}/{version:06}.json", hive_escape(subject.as_str())))
+    key(&format!("_lakegate/registry/subjects/{}/{version:06}.json", segment(subject)))
 }
 
 fn mode_key(subject: &Subject) -> Path {
-    key(&format!("_lakegate/registry/modes/{}.json", hive_escape(subject.as_str())))
+    key(&format!("_lakegate/registry/modes/{}.json", segment(subject)))
 }
 
 #[async_trait]
