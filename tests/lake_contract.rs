@@ -164,3 +164,33 @@ async fn a_store_without_conditional_puts_is_refused() {
     let store: Arc<dyn ObjectStore> = Arc::new(Careless(InMemory::new()));
     assert!(matches!(probe::conditional_puts(&store, "x").await, Err(probe::ProbeError::NoCreate)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_update_is_lost_between_two_workers_on_one_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers: Vec<Arc<dyn ObjectStore>> =
+        (0..2).map(|_| Arc::new(LocalLake::open(folder.path(), Sync::Never).unwrap()) as Arc<dyn ObjectStore>).collect();
+    put(&workers[0], "counter", "0", PutMode::Create).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let store = Arc::clone(&workers[n % 2]);
+        tasks.spawn(async move {
+            for _ in 0..10 {
+                loop {
+                    let seen = store.get(&Path::from("counter")).await.unwrap();
+                    let e_tag = seen.meta.e_tag.clone();
+                    let count: u32 = String::from_utf8(seen.bytes().await.unwrap().to_vec()).unwrap().parse().unwrap();
+                    match put(&store, "counter", &(count + 1).to_string(), at_etag(e_tag)).await {
+                        Ok(_) => break,
+                        Err(Error::Precondition { .. }) => {}
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(text(&workers[1], "counter").await, "80");
+}
