@@ -1,5 +1,7 @@
 //! What lakegate needs of a store, run on every implementation that needs no server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -85,11 +87,38 @@ async fn a_directory_keeps_the_contract() {
 #[tokio::test]
 async fn what_a_crash_left_behind_is_invisible() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(folder.path().join("t")).unwrap();
-    std::fs::write(folder.path().join("t/x.parquet#123450000000001"), "torn").unwrap();
+    std::fs::create_dir_all(folder.path().join(".lakegate-tmp")).unwrap();
+    std::fs::write(folder.path().join(".lakegate-tmp/12345-1"), "torn").unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Always).unwrap());
     let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
     assert!(listed.is_empty(), "{listed:?}");
+    assert!(store.list_with_delimiter(None).await.unwrap().common_prefixes.is_empty());
+    assert!(store.get(&Path::from(".lakegate-tmp/12345-1")).await.is_err(), "nor can it be read");
+}
+
+#[tokio::test]
+async fn quick_replacements_never_repeat_an_e_tag() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Never).unwrap());
+    let mut seen = std::collections::BTreeSet::new();
+    let mut last = put(&store, "a", "x", PutMode::Create).await.unwrap();
+    for _ in 0..200 {
+        assert!(seen.insert(last.clone()), "{last:?} came twice");
+        last = put(&store, "a", "x", at_etag(last)).await.unwrap();
+    }
+    assert_eq!(store.head(&Path::from("a")).await.unwrap().e_tag, last);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_dropped_or_unfinished_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalLake::open(folder.path(), Sync::Always).unwrap());
+    let mut upload = store.put_multipart(&Path::from("t/big")).await.unwrap();
+    drop(upload.put_part(PutPayload::from_static(b"never awaited")));
+    assert!(upload.complete().await.is_err(), "a missing part is no object");
+    drop(upload);
+    assert!(matches!(store.head(&Path::from("t/big")).await, Err(Error::NotFound { .. })));
+    assert_eq!(std::fs::read_dir(folder.path().join(".lakegate-tmp")).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -134,4 +163,34 @@ async fn a_store_without_conditional_puts_is_refused() {
     }
     let store: Arc<dyn ObjectStore> = Arc::new(Careless(InMemory::new()));
     assert!(matches!(probe::conditional_puts(&store, "x").await, Err(probe::ProbeError::NoCreate)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_update_is_lost_between_two_workers_on_one_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers: Vec<Arc<dyn ObjectStore>> =
+        (0..2).map(|_| Arc::new(LocalLake::open(folder.path(), Sync::Never).unwrap()) as Arc<dyn ObjectStore>).collect();
+    put(&workers[0], "counter", "0", PutMode::Create).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let store = Arc::clone(&workers[n % 2]);
+        tasks.spawn(async move {
+            for _ in 0..10 {
+                loop {
+                    let seen = store.get(&Path::from("counter")).await.unwrap();
+                    let e_tag = seen.meta.e_tag.clone();
+                    let count: u32 = String::from_utf8(seen.bytes().await.unwrap().to_vec()).unwrap().parse().unwrap();
+                    match put(&store, "counter", &(count + 1).to_string(), at_etag(e_tag)).await {
+                        Ok(_) => break,
+                        Err(Error::Precondition { .. }) => {}
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(text(&workers[1], "counter").await, "80");
 }

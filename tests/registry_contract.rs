@@ -1,5 +1,7 @@
 //! The contract of the registry seam, run on every implementation that needs no server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
 use std::sync::Arc;
 
 use lakegate::domain::names::{SchemaVersion, Subject};
@@ -41,11 +43,24 @@ async fn contract(one: Arc<dyn SchemaRegistry>, other: Arc<dyn SchemaRegistry>) 
     assert_eq!(one.register(&subject, &schema(&["a", "required"])).await.unwrap().version, SchemaVersion(3));
     assert!(one.by_id(lakegate::domain::names::SchemaId(999_999)).await.is_err());
 
+    // Subjects are opaque text.
+    for odd in ["..", ".", "a b+%2F", "ä", &"/".repeat(255), &"x".repeat(255)] {
+        let odd: Subject = odd.parse().unwrap();
+        assert_eq!(one.latest(&odd).await.unwrap(), None, "{odd} is a subject of its own");
+        let registered = one.register(&odd, &schema(&["a"])).await.unwrap();
+        assert_eq!(other.latest(&odd).await.unwrap(), Some(registered));
+    }
+
     // Two that register at once: the same schema becomes one version, different ones two.
     let race: Subject = "race-value".parse().unwrap();
     let (same, also) = (schema(&["x"]), schema(&["x"]));
     let (a, b) = futures::join!(one.register(&race, &same), other.register(&race, &also));
-    assert_eq!(a.unwrap().version, b.unwrap().version);
+    let (a, b) = (a.unwrap(), b.unwrap());
+    assert_eq!(a, b, "same id, same version");
+    let elsewhere: Subject = "elsewhere-value".parse().unwrap();
+    assert_eq!(other.register(&elsewhere, &same).await.unwrap().id, a.id, "a schema has one id under every subject");
+    let reordered = r#"{"fields":[{"type":"string","name":"x"}], "name":"r", "type":"record"}"#;
+    assert_eq!(one.register(&race, reordered).await.unwrap(), a, "layout and key order make no new version");
     one.set_mode(&race, Compatibility::None).await.unwrap();
     let (left, right) = (schema(&["l"]), schema(&["r"]));
     let (a, b) = futures::join!(one.register(&race, &left), other.register(&race, &right));
@@ -69,4 +84,13 @@ async fn the_embedded_registry_in_a_directory_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = two(Arc::new(LocalLake::open(folder.path(), Sync::Never).unwrap()));
     contract(one, other).await;
+}
+
+#[tokio::test]
+async fn files_of_a_newer_format_are_refused() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let at = object_store::path::Path::from("_lakegate/registry/ids/0000000007.json");
+    object_store::ObjectStoreExt::put(&store, &at, r#"{"format_version":2,"id":7,"schema":"int"}"#.into()).await.unwrap();
+    let answer = EmbeddedRegistry::new(store).by_id(lakegate::domain::names::SchemaId(7)).await;
+    assert!(matches!(answer, Err(RegistryError::Corrupt { ref detail, .. }) if detail.contains("format 2")), "{answer:?}");
 }

@@ -11,24 +11,10 @@
 //! ```
 
 use object_store::path::Path;
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 
-/// Characters Hive and Spark escape in partition values (Hive's `FileUtils.escapePathName`).
-const HIVE: &AsciiSet = &CONTROLS
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'\'')
-    .add(b'*')
-    .add(b'/')
-    .add(b':')
-    .add(b'=')
-    .add(b'?')
-    .add(b'\\')
-    .add(b'{')
-    .add(b'[')
-    .add(b']')
-    .add(b'^');
+/// Characters Hive and Spark escape in partition values, beside controls (Hive's `FileUtils.escapePathName`).
+const HIVE: &str = "\"#%'*/:=?\\{[]^";
 
 /// What stands for null in a partition's path.
 pub const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -37,15 +23,28 @@ pub const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// name of their own in a path and share Hive's default partition.
 pub fn partition_path(values: &[(&str, Option<&str>)]) -> String {
     let part = |(name, value): &(&str, Option<&str>)| {
-        let value = value.filter(|v| !v.is_empty()).map_or_else(|| HIVE_NULL.to_owned(), hive_escape);
+        let value = match value.filter(|v| !v.is_empty()) {
+            None => HIVE_NULL.to_owned(),
+            // A value that spells Hive's null is still a value.
+            Some(HIVE_NULL) => format!("%5F{}", &HIVE_NULL[1..]),
+            Some(value) => hive_escape(value),
+        };
         format!("{}={value}", hive_escape(name))
     };
     values.iter().map(part).collect::<Vec<_>>().join("/")
 }
 
-/// One name or value of a hive path.
+/// One name or value of a hive path. Only ASCII is escaped: Spark reads each escaped byte as a character.
 pub fn hive_escape(text: &str) -> String {
-    utf8_percent_encode(text, HIVE).to_string()
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_control() || HIVE.contains(c) {
+            escaped.push_str(&format!("%{:02X}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// The value behind an escaped one.
@@ -125,11 +124,16 @@ mod tests {
             ("c:d", "c%3Ad"),
             ("\u{7f}", "%7F"),
             ("..", ".."),
+            ("Zürich", "Zürich"),
+            ("\n\"'*?\\{[]^#", "%0A%22%27%2A%3F%5C%7B%5B%5D%5E%23"),
         ];
         for (value, escaped) in cases {
             assert_eq!(hive_escape(value), escaped);
         }
         assert_eq!(partition_path(&[("d", None), ("s", Some(""))]), "d=__HIVE_DEFAULT_PARTITION__/s=__HIVE_DEFAULT_PARTITION__");
+        let spelled = partition_path(&[("d", Some(HIVE_NULL))]);
+        assert_ne!(spelled, "d=__HIVE_DEFAULT_PARTITION__", "a value is not null because it spells it");
+        assert_eq!(hive_unescape(&spelled["d=".len()..]), HIVE_NULL);
     }
 
     proptest! {

@@ -20,6 +20,8 @@ pub enum OpenError {
         #[source]
         source: object_store::Error,
     },
+    #[error("{url} names no absolute path of this machine; write file:///path, or the path alone")]
+    FileUrl { url: String },
     #[error("{url}: stores of kind {scheme} are not built into this binary; a directory, file:// or memory:// is")]
     Scheme { url: String, scheme: String },
 }
@@ -27,14 +29,21 @@ pub enum OpenError {
 /// Opens a store: a plain path, `file://…`, or `memory://name` (one store per name and process).
 ///
 /// # Errors
-/// `Scheme` for kinds that are not built in, `Store` when a directory cannot be used.
+/// `Scheme` for kinds that are not built in, `FileUrl` for one with a host or a relative path, `Store` when a directory cannot be used.
 pub fn open(url: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
     match url.split_once("://") {
         None => local(url, url, sync),
-        Some(("file", path)) => local(url, path, sync),
+        Some(("file", rest)) => local(url, &file_path(url, rest)?, sync),
         Some(("memory", name)) => Ok(memory(name)),
         Some((scheme, _)) => Err(OpenError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
     }
+}
+
+/// The path of a `file://` URL: no host or `localhost`, absolute, percent-decoded (RFC 8089).
+fn file_path(url: &str, rest: &str) -> Result<String, OpenError> {
+    let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8().ok().filter(|path| path.starts_with('/'));
+    decoded.map(|path| path.into_owned()).ok_or_else(|| OpenError::FileUrl { url: url.to_owned() })
 }
 
 fn local(url: &str, path: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
@@ -86,6 +95,16 @@ mod tests {
             let read = store.get(&object_path(&key(name)).unwrap()).await.unwrap().bytes().await.unwrap();
             assert_eq!(read, name);
             std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn file_urls_are_decoded_and_must_be_absolute() {
+        let path = |url: &str| file_path(url, url.strip_prefix("file://").unwrap()).ok();
+        assert_eq!(path("file:///a%20b/c"), Some("/a b/c".to_owned()));
+        assert_eq!(path("file://localhost/a"), Some("/a".to_owned()));
+        for url in ["file://host/a", "file://a", "file://", "file://localhosting/a", "file:///%ff"] {
+            assert_eq!(path(url), None, "{url}");
         }
     }
 

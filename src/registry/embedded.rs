@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! _lakegate/registry/ids/<id:010>.json                       one schema
+//! _lakegate/registry/fingerprints/<sha256>.json              the id of a schema, whatever its subject
 //! _lakegate/registry/subjects/<subject>/<version:06>.json    its place in a subject
 //! _lakegate/registry/modes/<subject>.json
 //! ```
@@ -18,17 +19,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::names::{SchemaId, SchemaVersion, Subject};
 use crate::lake::layout::{hive_escape, key};
-use crate::registry::compatibility::check;
+use crate::registry::compatibility::{AvroSchema, check};
 use crate::registry::{Registered, RegistryError, SchemaRegistry};
 use crate::schema::options::Compatibility;
 
 const FORMAT_VERSION: u32 = 1;
+
+/// Lost turns after which a registration is tried again later.
+const TURNS_MAX: u32 = 100;
+
+/// What every file of the registry begins with.
+#[derive(Deserialize)]
+struct Head {
+    format_version: u32,
+}
 
 #[derive(Serialize, Deserialize)]
 struct IdFile {
     format_version: u32,
     id: u32,
     schema: serde_json::Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FingerprintFile {
+    format_version: u32,
+    id: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,7 +81,12 @@ impl EmbeddedRegistry {
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(e) => return Err(unreachable(e)),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| RegistryError::Corrupt { at: at.to_string(), detail: e.to_string() })
+        let corrupt = |detail: String| RegistryError::Corrupt { at: at.to_string(), detail };
+        let head: Head = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        if head.format_version != FORMAT_VERSION {
+            return Err(corrupt(format!("it has format {}; this build knows {FORMAT_VERSION}", head.format_version)));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| corrupt(e.to_string()))
     }
 
     /// True if this call created it.
@@ -78,20 +99,42 @@ impl EmbeddedRegistry {
         }
     }
 
+    /// The id of a schema: equal schemas have one, under every subject and from every instance. The
+    /// fingerprint's file settles who gave it; a loser's number stays unused.
+    async fn id_of(&self, fingerprint: &str, schema: &serde_json::Value) -> Result<SchemaId, RegistryError> {
+        let at = key(&format!("_lakegate/registry/fingerprints/{fingerprint}.json"));
+        if let Some(file) = self.read::<FingerprintFile>(&at).await? {
+            return Ok(SchemaId(file.id));
+        }
+        let id = self.new_id(schema).await?;
+        if self.create(&at, &FingerprintFile { format_version: FORMAT_VERSION, id: id.0 }).await? {
+            return Ok(id);
+        }
+        let winner = self.read::<FingerprintFile>(&at).await?;
+        let lost = || RegistryError::Corrupt { at: at.to_string(), detail: "it was there and is gone".to_owned() };
+        winner.map(|file| SchemaId(file.id)).ok_or_else(lost)
+    }
+
     /// A number nobody has, holding `schema`.
     async fn new_id(&self, schema: &serde_json::Value) -> Result<SchemaId, RegistryError> {
         use futures::TryStreamExt;
         let taken: Vec<_> = self.store.list(Some(&key("_lakegate/registry/ids"))).try_collect().await.map_err(unreachable)?;
         let number = |p: &Path| p.filename().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse::<u32>().ok());
-        let mut id = taken.iter().filter_map(|o| number(&o.location)).max().map_or(1, |n| n + 1);
-        loop {
-            let file = IdFile { format_version: FORMAT_VERSION, id, schema: schema.clone() };
-            if self.create(&id_key(SchemaId(id)), &file).await? {
-                return Ok(SchemaId(id));
+        let mut id = taken.iter().filter_map(|o| number(&o.location)).max().map_or(Some(1), |n| n.checked_add(1));
+        while let Some(number) = id {
+            let file = IdFile { format_version: FORMAT_VERSION, id: number, schema: schema.clone() };
+            if self.create(&id_key(SchemaId(number)), &file).await? {
+                return Ok(SchemaId(number));
             }
-            id += 1;
+            id = number.checked_add(1);
         }
+        Err(RegistryError::Corrupt { at: "_lakegate/registry/ids".to_owned(), detail: "the last number is taken".to_owned() })
     }
+}
+
+fn fingerprint(schema: &str) -> Result<String, RegistryError> {
+    let parsed = AvroSchema::parse(schema).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
+    Ok(parsed.fingerprint().to_owned())
 }
 
 fn unreachable(error: Error) -> RegistryError {
@@ -102,12 +145,24 @@ fn id_key(id: SchemaId) -> Path {
     key(&format!("_lakegate/registry/ids/{:010}.json", id.0))
 }
 
+/// A subject as one segment of a key. Long ones stand by their hash, because a file's name has at most 255
+/// bytes; no escaped subject begins with `=`.
+fn segment(subject: &Subject) -> String {
+    use sha2::{Digest, Sha256};
+    let escaped = hive_escape(subject.as_str());
+    if escaped.len() <= 200 {
+        return escaped;
+    }
+    let digest: String = Sha256::digest(subject.as_str()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("={digest}")
+}
+
 fn version_key(subject: &Subject, version: u32) -> Path {
-    key(&format!("_lakegate/registry/subjects/{}/{version:06}.json", hive_escape(subject.as_str())))
+    key(&format!("_lakegate/registry/subjects/{}/{version:06}.json", segment(subject)))
 }
 
 fn mode_key(subject: &Subject) -> Path {
-    key(&format!("_lakegate/registry/modes/{}.json", hive_escape(subject.as_str())))
+    key(&format!("_lakegate/registry/modes/{}.json", segment(subject)))
 }
 
 #[async_trait]
@@ -115,10 +170,14 @@ impl SchemaRegistry for EmbeddedRegistry {
     async fn register(&self, subject: &Subject, schema: &str) -> Result<Registered, RegistryError> {
         let json: serde_json::Value = serde_json::from_str(schema).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
         let text = json.to_string();
-        loop {
+        let fingerprint = fingerprint(&text)?;
+        // Every turn lost means that somebody else's version was given: progress, but not ours for ever.
+        for _ in 0..TURNS_MAX {
             let known = self.versions(subject).await?;
-            if let Some(found) = known.iter().find(|v| v.schema == text) {
-                return Ok(found.clone());
+            for version in &known {
+                if self::fingerprint(&version.schema)? == fingerprint {
+                    return Ok(version.clone());
+                }
             }
             let mode = self.mode(subject).await?;
             let texts: Vec<&str> = known.iter().map(|v| v.schema.as_str()).collect();
@@ -126,14 +185,16 @@ impl SchemaRegistry for EmbeddedRegistry {
             if !messages.is_empty() {
                 return Err(RegistryError::Incompatible { subject: subject.clone(), mode, messages });
             }
-            let id = self.new_id(&json).await?;
+            let id = self.id_of(&fingerprint, &json).await?;
+            let text = self.by_id(id).await?;
             let version = known.last().map_or(1, |v| v.version.0 + 1);
             let file = VersionFile { format_version: FORMAT_VERSION, subject: subject.to_string(), version, id: id.0 };
             if self.create(&version_key(subject, version), &file).await? {
                 return Ok(Registered { id, version: SchemaVersion(version), schema: text });
             }
-            // Somebody else took this version: look what it is; the id stays unused.
+            // Somebody else took this version: look what it is, and judge against it.
         }
+        Err(RegistryError::Unreachable { detail: format!("others registered under {subject} {TURNS_MAX} times meanwhile") })
     }
 
     async fn versions(&self, subject: &Subject) -> Result<Vec<Registered>, RegistryError> {
