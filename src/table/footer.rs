@@ -12,6 +12,10 @@ pub struct Footer {
     pub format_version: u32,
     pub dataset: String,
     pub batch_id: String,
+    /// Commit of the table that wrote the file; 0 while it is staged.
+    pub commit_seq: u64,
+    /// Recognizes this very write of this very key (`publish::ledger`); empty while it is staged.
+    pub stamp: String,
     /// Rows of each object, contiguous, in file order.
     pub objects: Vec<FooterObject>,
 }

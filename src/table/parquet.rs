@@ -148,6 +148,8 @@ mod tests {
             format_version: 1,
             dataset: "orders".into(),
             batch_id: "orders/0/000000000001".into(),
+            commit_seq: 0,
+            stamp: String::new(),
             objects: vec![FooterObject { object: "raw/a.csv".into(), token: "e:1:2".into(), generation: 0, run_id: "r".into(), rows: 3 }],
         }
     }
