@@ -372,6 +372,7 @@ impl CsvBody {
             Err(e) => {
                 Some((ReasonCode::EncodingInvalid, format!("byte {} of the record is not {}", e.valid_up_to(), ruler.encoding.as_str())))
             }
+            Ok(_) if self.is_plain(bytes, &fields[..], count, (start, end)) && !(ended && is_padding(&bytes[next..])) => None,
             Ok(_) => {
                 let seen: Vec<&[u8]> = fields.iter().map(|f| &bytes[f.start..f.end]).collect();
                 self.fault(&seen, count, end - start, terminated, ended && is_padding(&bytes[next..]))?
@@ -393,6 +394,15 @@ impl CsvBody {
         self.line += lines;
         *at = next;
         Ok(None)
+    }
+
+    /// A record that is obviously good, so that nothing about it needs to be collected.
+    fn is_plain(&self, bytes: &[u8], fields: &[Field], count: usize, (start, end): (usize, usize)) -> bool {
+        count == self.table.width
+            && self.table.calm
+            && end - start <= self.field_max.min(self.record_max)
+            && memchr(0, &bytes[start..end]).is_none()
+            && fields.first().is_some_and(|f| !self.table.starts_like_header(&bytes[f.start..f.end]))
     }
 
     /// The record at `start` has no end that can be trusted: its first line is bad, reading goes on
