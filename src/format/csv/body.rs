@@ -7,6 +7,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::plain::Separators;
 use super::record::{Breaks, Field, Grammar, Scan};
 use super::table::Table;
+use super::tail::{is_padding, trim_tail};
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{BadRecord, Block, FileEvent, Place, SOURCE_TEXT_MAX, TextBlock, TextCell};
 use crate::format::encoding::undecoded_len;
@@ -545,10 +546,6 @@ fn span(start: usize, end: usize) -> TextCell {
     TextCell { start: start as u32, len: (end - start) as u32 }
 }
 
-fn is_padding(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| matches!(b, 0 | 0x1a | b'\n' | b'\r'))
-}
-
 /// Decodes everything not yet handed out with the contract's fallback if it is not UTF-8
 /// (decisions.md 36). What was handed out before was ASCII, so the whole file reads as decoded.
 fn fall_back<R: Read>(feed: &mut Feed<R>, fallback: Option<Encoding>, events: &mut Vec<FileEvent>) -> bool {
@@ -563,28 +560,4 @@ fn fall_back<R: Read>(feed: &mut Feed<R>, fallback: Option<Encoding>, events: &m
         events.push(FileEvent { reason: ReasonCode::EncodingChange, detail });
     }
     invalid
-}
-
-/// Cuts NUL bytes and ^Z off the end of the file: padding is no record (drift.md §2.6).
-fn trim_tail<R: Read>(feed: &mut Feed<R>, events: &mut Vec<FileEvent>) {
-    if !feed.ended {
-        return;
-    }
-    let pad = |b: &u8| matches!(*b, 0 | 0x1a);
-    let mut found = None;
-    loop {
-        let len = feed.buf.len();
-        let line = feed.buf.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |i| i + 1);
-        let content = feed.buf[..line].iter().rposition(|b| !pad(b)).map_or(0, |i| i + 1);
-        let at_line_start = content == 0 || matches!(feed.buf[content - 1], b'\n' | b'\r');
-        if content == line || (line < len && !at_line_start) {
-            break;
-        }
-        found = Some(feed.buf[content]);
-        feed.buf.truncate(content);
-    }
-    if let Some(byte) = found {
-        let (reason, name) = if byte == 0 { (ReasonCode::NulByte, "NUL bytes") } else { (ReasonCode::ControlChar, "^Z") };
-        events.push(FileEvent { reason, detail: format!("{name} at the end of the file are padding") });
-    }
 }
