@@ -7,6 +7,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::plain::Separators;
 use super::record::{Breaks, Field, Grammar, Scan};
 use super::table::Table;
+use super::tail::{is_padding, trim_tail};
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{BadRecord, Block, FileEvent, Place, SOURCE_TEXT_MAX, TextBlock, TextCell};
 use crate::format::encoding::undecoded_len;
@@ -372,6 +373,7 @@ impl CsvBody {
             Err(e) => {
                 Some((ReasonCode::EncodingInvalid, format!("byte {} of the record is not {}", e.valid_up_to(), ruler.encoding.as_str())))
             }
+            Ok(_) if self.is_plain(bytes, &fields[..], count, (start, end)) && !(ended && is_padding(&bytes[next..])) => None,
             Ok(_) => {
                 let seen: Vec<&[u8]> = fields.iter().map(|f| &bytes[f.start..f.end]).collect();
                 self.fault(&seen, count, end - start, terminated, ended && is_padding(&bytes[next..]))?
@@ -393,6 +395,15 @@ impl CsvBody {
         self.line += lines;
         *at = next;
         Ok(None)
+    }
+
+    /// A record that is obviously good, so that nothing about it needs to be collected.
+    fn is_plain(&self, bytes: &[u8], fields: &[Field], count: usize, (start, end): (usize, usize)) -> bool {
+        count == self.table.width
+            && self.table.calm
+            && end - start <= self.field_max.min(self.record_max)
+            && memchr(0, &bytes[start..end]).is_none()
+            && fields.first().is_some_and(|f| !self.table.starts_like_header(&bytes[f.start..f.end]))
     }
 
     /// The record at `start` has no end that can be trusted: its first line is bad, reading goes on
@@ -535,10 +546,6 @@ fn span(start: usize, end: usize) -> TextCell {
     TextCell { start: start as u32, len: (end - start) as u32 }
 }
 
-fn is_padding(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| matches!(b, 0 | 0x1a | b'\n' | b'\r'))
-}
-
 /// Decodes everything not yet handed out with the contract's fallback if it is not UTF-8
 /// (decisions.md 36). What was handed out before was ASCII, so the whole file reads as decoded.
 fn fall_back<R: Read>(feed: &mut Feed<R>, fallback: Option<Encoding>, events: &mut Vec<FileEvent>) -> bool {
@@ -553,28 +560,4 @@ fn fall_back<R: Read>(feed: &mut Feed<R>, fallback: Option<Encoding>, events: &m
         events.push(FileEvent { reason: ReasonCode::EncodingChange, detail });
     }
     invalid
-}
-
-/// Cuts NUL bytes and ^Z off the end of the file: padding is no record (drift.md §2.6).
-fn trim_tail<R: Read>(feed: &mut Feed<R>, events: &mut Vec<FileEvent>) {
-    if !feed.ended {
-        return;
-    }
-    let pad = |b: &u8| matches!(*b, 0 | 0x1a);
-    let mut found = None;
-    loop {
-        let len = feed.buf.len();
-        let line = feed.buf.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |i| i + 1);
-        let content = feed.buf[..line].iter().rposition(|b| !pad(b)).map_or(0, |i| i + 1);
-        let at_line_start = content == 0 || matches!(feed.buf[content - 1], b'\n' | b'\r');
-        if content == line || (line < len && !at_line_start) {
-            break;
-        }
-        found = Some(feed.buf[content]);
-        feed.buf.truncate(content);
-    }
-    if let Some(byte) = found {
-        let (reason, name) = if byte == 0 { (ReasonCode::NulByte, "NUL bytes") } else { (ReasonCode::ControlChar, "^Z") };
-        events.push(FileEvent { reason, detail: format!("{name} at the end of the file are padding") });
-    }
 }

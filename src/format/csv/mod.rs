@@ -10,5 +10,6 @@ mod header;
 mod plain;
 mod record;
 mod table;
+mod tail;
 
 pub(super) use body::CsvBody;

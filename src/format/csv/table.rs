@@ -51,6 +51,11 @@ impl Table {
         record.len() == self.header_line.len() && record == self.header_line && !self.header.is_empty()
     }
 
+    #[inline]
+    pub(super) fn starts_like_header(&self, cell: &[u8]) -> bool {
+        self.header.first().is_some_and(|name| name == cell)
+    }
+
     pub(super) fn blank_line(&mut self) {
         self.blank_before = true;
         self.suspect = None;
