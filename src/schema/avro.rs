@@ -329,10 +329,22 @@ mod tests {
     #[test]
     fn refusals_name_the_part() {
         let cases = [
-            (r#"{"type":"record","name":"r","fields":[{"name":"a","type":["int","string"]}]}"#, "a: a union of 2 types besides null is not supported"),
-            (r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"fixed","name":"f","size":3}}]}"#, "a: type fixed is not supported"),
-            (r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"int","logicalType":"time-millis"}}]}"#, "a: logical type time-millis of int is not supported"),
-            (r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"array","items":{"type":"record","name":"x","fields":[{"name":"b","type":"no.such"}]}}}]}"#, "a[].b: \"no.such\" is not defined"),
+            (
+                r#"{"type":"record","name":"r","fields":[{"name":"a","type":["int","string"]}]}"#,
+                "a: a union of 2 types besides null is not supported",
+            ),
+            (
+                r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"fixed","name":"f","size":3}}]}"#,
+                "a: type fixed is not supported",
+            ),
+            (
+                r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"int","logicalType":"time-millis"}}]}"#,
+                "a: logical type time-millis of int is not supported",
+            ),
+            (
+                r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"array","items":{"type":"record","name":"x","fields":[{"name":"b","type":"no.such"}]}}}]}"#,
+                "a[].b: \"no.such\" is not defined",
+            ),
             (r#"{"type":"record","name":"r","fields":[{"name":"a","type":"int"},{"name":"a","type":"int"}]}"#, "a: the field stands twice"),
             (r#""int""#, "the top of the schema must be a record, found int"),
         ];

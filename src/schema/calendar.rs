@@ -397,7 +397,8 @@ pub mod layout {
     fn month_name(text: &str) -> Option<(u32, &str)> {
         let end = text.bytes().position(|b| !b.is_ascii_alphabetic()).unwrap_or(text.len());
         let word = text[..end].to_ascii_lowercase();
-        let month = MONTHS.iter().position(|m| *m == word || (word.len() == 3 && m.starts_with(&word)) || (word == "sept" && *m == "september"))?;
+        let month =
+            MONTHS.iter().position(|m| *m == word || (word.len() == 3 && m.starts_with(&word)) || (word == "sept" && *m == "september"))?;
         Some((month as u32 + 1, &text[end..]))
     }
 
@@ -452,7 +453,18 @@ mod tests {
         assert_eq!((m.days, m.time, m.offset), (15_706, Some(18_000_000_000), Some(0)));
         assert_eq!(iso("2024-02-29").map(|m| m.days), Some(days(2024, 2, 29)));
         assert_eq!(iso("2024-03-05 01:02:03.1234567+05:30").map(|m| (m.digits, m.finer, m.offset)), Some((7, true, Some(19_800))));
-        for text in ["2023-02-29", "2024-13-01", "2024-00-10", "2024-1-1", "2024-01-01T", "2024-01-01T25:00:00Z", "2024-01-01T10:60Z", "2024-01-01T10:00:60Z", "2024-01-01x", "é024-01-01"] {
+        for text in [
+            "2023-02-29",
+            "2024-13-01",
+            "2024-00-10",
+            "2024-1-1",
+            "2024-01-01T",
+            "2024-01-01T25:00:00Z",
+            "2024-01-01T10:60Z",
+            "2024-01-01T10:00:60Z",
+            "2024-01-01x",
+            "é024-01-01",
+        ] {
             assert_eq!(iso(text), None, "{text}");
         }
     }

@@ -62,6 +62,8 @@ pub struct Caster {
     /// Place in [`Casters::nodes`].
     pub node: usize,
     default: Option<Value<'static>>,
+    /// What an unknown symbol of an enum becomes (EN2).
+    symbol: Option<String>,
     nulls: NullTokens,
     pub kind: Kind,
 }
@@ -167,7 +169,11 @@ impl Build<'_> {
             },
         };
         let default = field.default.as_ref().filter(|d| !d.is_null()).map(|json| default_value(&field.shape, json));
-        Ok(Caster { node, default, nulls, kind })
+        let symbol = match &field.shape {
+            Shape::Enum(e) => e.default.clone(),
+            _ => None,
+        };
+        Ok(Caster { node, default, symbol, nulls, kind })
     }
 }
 
@@ -255,7 +261,9 @@ impl Caster {
         }
         if structured && let Some(parsed) = parse_json(trimmed) {
             let inside = match (&self.kind, &parsed) {
-                (Kind::Array(item), JsonValue::Array(items)) => Value::Array(items.iter().map(|i| owned(item.read_json(i, judge))).collect()),
+                (Kind::Array(item), JsonValue::Array(items)) => {
+                    Value::Array(items.iter().map(|i| owned(item.read_json(i, judge))).collect())
+                }
                 (Kind::Map(item), JsonValue::Object(entries)) => {
                     Value::Map(entries.iter().map(|(k, v)| (Cow::Owned(k.to_string()), owned(item.read_json(v, judge)))).collect())
                 }
@@ -276,13 +284,16 @@ impl Caster {
         match judge.judge(self.node, reading.bin, reading.hint, &reading.value, source) {
             Fate::Keep => reading.value,
             Fate::Null => Value::Null,
-            Fate::Default => self.default.clone().unwrap_or(Value::Null),
+            Fate::Default => self.default_for(reading.bin),
         }
     }
 
-    /// The registered default, typed.
-    pub fn default(&self) -> Option<&Value<'static>> {
-        self.default.as_ref()
+    /// What stands in for a reading: the symbol for unknown codes, else the registered default, else null.
+    pub fn default_for(&self, bin: Bin) -> Value<'static> {
+        match (bin, &self.symbol) {
+            (Bin::Code, Some(symbol)) => Value::Text(Cow::Owned(symbol.clone())),
+            _ => self.default.clone().unwrap_or(Value::Null),
+        }
     }
 }
 
@@ -344,7 +355,11 @@ fn default_value(shape: &Shape, json: &Json) -> Value<'static> {
             Value::Map(map.iter().map(|(k, j)| (Cow::Owned(k.clone()), default_value(&item.shape, j))).collect())
         }
         (Shape::Record(record), Json::Object(map)) => Value::Record(
-            record.fields.iter().map(|f| map.get(&f.name).or(f.default.as_ref()).map_or(Value::Null, |j| default_value(&f.shape, j))).collect(),
+            record
+                .fields
+                .iter()
+                .map(|f| map.get(&f.name).or(f.default.as_ref()).map_or(Value::Null, |j| default_value(&f.shape, j)))
+                .collect(),
         ),
         _ => Value::Null,
     }

@@ -107,9 +107,7 @@ impl Leaf {
         }
         let offset = match &rules.timezone {
             None => 0,
-            Some(zone) => {
-                calendar::fixed_zone(zone).ok_or_else(|| RuleError::Zone { column: path.to_owned(), zone: zone.clone() })?
-            }
+            Some(zone) => calendar::fixed_zone(zone).ok_or_else(|| RuleError::Zone { column: path.to_owned(), zone: zone.clone() })?,
         };
         Ok(Some(Leaf {
             target,
@@ -305,9 +303,9 @@ impl Leaf {
             if hint & bits == 0 {
                 continue;
             }
-            let held = self.in_dialect(text, comma).is_some_and(|r| {
-                matches!(r.bin, Bin::Exact | Bin::Integral | Bin::Fractional | Bin::ScaleZeros | Bin::ScaleDigits)
-            });
+            let held = self
+                .in_dialect(text, comma)
+                .is_some_and(|r| matches!(r.bin, Bin::Exact | Bin::Integral | Bin::Fractional | Bin::ScaleZeros | Bin::ScaleDigits));
             if !held {
                 hint &= !bits;
             }

@@ -180,7 +180,8 @@ pub mod dialect {
             None => (false, text),
         };
         let is_code = |c: &str| c.len() == 3 && c.bytes().all(|b| b.is_ascii_uppercase());
-        let lead = SYMBOLS.iter().find(|s| rest.starts_with(**s)).map(|s| s.len()).or_else(|| rest.get(..3).filter(|c| is_code(c)).map(str::len));
+        let lead =
+            SYMBOLS.iter().find(|s| rest.starts_with(**s)).map(|s| s.len()).or_else(|| rest.get(..3).filter(|c| is_code(c)).map(str::len));
         let tail = SYMBOLS
             .iter()
             .find(|s| rest.ends_with(**s))

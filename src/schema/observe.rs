@@ -286,12 +286,7 @@ pub(super) fn is_must(node: &NodeInfo, options: &SchemaOptions) -> bool {
     declared || (!node.path.is_empty() && !node.nullable && !node.has_default)
 }
 
-fn resolve_header(
-    header: &[String],
-    casters: &Casters,
-    tally: &mut Tally,
-    seed: &mut Observation,
-) -> Result<Vec<TextColumn>, RuleError> {
+fn resolve_header(header: &[String], casters: &Casters, tally: &mut Tally, seed: &mut Observation) -> Result<Vec<TextColumn>, RuleError> {
     let matcher: &Matcher = &casters.top.matcher;
     let found: Vec<Option<(usize, Matched)>> = header.iter().map(|name| matcher.find(name)).collect();
     let mut columns = Vec::with_capacity(header.len());
@@ -349,13 +344,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add_unknown(
-        &mut self,
-        record: usize,
-        key: &str,
-        position: Option<usize>,
-        collides: Option<usize>,
-    ) -> Result<usize, RuleError> {
+    fn add_unknown(&mut self, record: usize, key: &str, position: Option<usize>, collides: Option<usize>) -> Result<usize, RuleError> {
         let prefix = &self.paths[record];
         let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         let none = ColumnRules::default();
