@@ -30,3 +30,6 @@ pub mod plan;
 pub mod read;
 pub mod reading;
 pub mod shape;
+
+#[cfg(test)]
+mod testing;

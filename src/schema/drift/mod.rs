@@ -246,7 +246,7 @@ fn decide(input: &DriftInput<'_>) -> Drift {
     } else {
         findings.iter().map(|f| f.action).max().unwrap_or(Action::Accept)
     };
-    let raw_columns = planning::raw_columns(observation, &drafts);
+    let raw_columns = if action == Action::Quarantine { Vec::new() } else { planning::raw_columns(observation, &drafts) };
     let plan = (action != Action::Quarantine).then(|| {
         let quarantined = (observation.signatures.uncounted == 0).then_some(quarantined_rows);
         planning::plan(input, &next, &drafts, &adopted, &raw_columns, quarantined)
