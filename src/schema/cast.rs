@@ -62,6 +62,8 @@ pub struct Caster {
     /// Place in [`Casters::nodes`].
     pub node: usize,
     default: Option<Value<'static>>,
+    /// What an unknown symbol of an enum becomes (EN2).
+    symbol: Option<String>,
     nulls: NullTokens,
     pub kind: Kind,
 }
@@ -167,7 +169,11 @@ impl Build<'_> {
             },
         };
         let default = field.default.as_ref().filter(|d| !d.is_null()).map(|json| default_value(&field.shape, json));
-        Ok(Caster { node, default, nulls, kind })
+        let symbol = match &field.shape {
+            Shape::Enum(e) => e.default.clone(),
+            _ => None,
+        };
+        Ok(Caster { node, default, symbol, nulls, kind })
     }
 }
 
@@ -278,13 +284,16 @@ impl Caster {
         match judge.judge(self.node, reading.bin, reading.hint, &reading.value, source) {
             Fate::Keep => reading.value,
             Fate::Null => Value::Null,
-            Fate::Default => self.default.clone().unwrap_or(Value::Null),
+            Fate::Default => self.default_for(reading.bin),
         }
     }
 
-    /// The registered default, typed.
-    pub fn default(&self) -> Option<&Value<'static>> {
-        self.default.as_ref()
+    /// What stands in for a reading: the symbol for unknown codes, else the registered default, else null.
+    pub fn default_for(&self, bin: Bin) -> Value<'static> {
+        match (bin, &self.symbol) {
+            (Bin::Code, Some(symbol)) => Value::Text(Cow::Owned(symbol.clone())),
+            _ => self.default.clone().unwrap_or(Value::Null),
+        }
     }
 }
 

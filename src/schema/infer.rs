@@ -163,6 +163,12 @@ impl Inference {
         }
     }
 
+    /// Some key inside has values no type follows from.
+    pub fn has_untyped_parts(&self) -> bool {
+        self.fields.iter().any(|(_, f)| (f.n_values > 0 && f.shape("").is_none()) || f.has_untyped_parts())
+            || self.item.as_ref().is_some_and(|i| i.has_untyped_parts())
+    }
+
     /// Candidates of one text among those `left`.
     fn candidates(&mut self, text: &str, left: u8) -> u8 {
         let trimmed = text.trim_matches([' ', '\t']);

@@ -47,8 +47,10 @@ impl Matcher {
         if let Some(at) = self.alias.get(name) {
             return Some((*at, Matched::Alias));
         }
-        let normal = normalized(name);
-        let cosmetic = self.normal.get(&normal).copied().flatten().or_else(|| self.exact.get(&avro_name(name)).copied());
+        let cosmetic = match self.normal.get(&normalized(name)) {
+            Some(slot) => *slot,
+            None => self.exact.get(&avro_name(name)).copied(),
+        };
         cosmetic.map(|at| (at, Matched::Cosmetic))
     }
 }

@@ -11,15 +11,25 @@
 
 pub mod arrow;
 pub mod avro;
+pub mod builder;
 pub mod calendar;
 pub mod cast;
 pub mod checks;
+pub mod dedupe;
+pub mod drift;
+pub mod evolve;
 pub mod facts;
+pub mod finding;
 pub mod infer;
 pub mod leaf;
 pub mod matching;
 pub mod number;
 pub mod observe;
 pub mod options;
+pub mod plan;
+pub mod read;
 pub mod reading;
 pub mod shape;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,591 @@
+//! Executes a read plan: blocks → typed rows and bad rows. The same plan over the same bytes gives the
+//! same result; counts that differ from the plan's mean the file is another one (decisions.md 38).
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, MapBuilder, RecordBatch, StringArray, StringBuilder};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use crate::domain::reason::ReasonCode;
+use crate::format::block::{BadRecord, Block, JsonValue, Place, SOURCE_TEXT_MAX, TextBlock, TreeBlock};
+
+use super::arrow::{arrow_field, map_type};
+use super::avro::{self, AvroError};
+use super::builder::ColumnBuilder;
+use super::cast::{Caster, Casters, Fate, Judge, Kind, Source};
+use super::checks::RuleError;
+use super::dedupe::{Dedupe, Verdict};
+use super::finding::FindingCode;
+use super::infer::example;
+use super::leaf::json_text;
+use super::matching::{Matched, unique_names};
+use super::options::ColumnRules;
+use super::plan::{Disposition, PLAN_VERSION, ReadPlan};
+use super::reading::{BIN_COUNT, Bin, Value};
+use super::shape::RecordShape;
+
+/// Name of the map of unregistered values.
+pub const RESCUED: &str = "_rescued";
+
+/// A plan cannot be executed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("the plan is of version {found}, this program knows {PLAN_VERSION}")]
+    Version { found: u32 },
+    #[error("the file's header differs from the one the plan was made for")]
+    Header,
+    #[error("the plan's schema cannot be used")]
+    Schema(#[source] AvroError),
+    #[error("a rule of the plan cannot be used")]
+    Rule(#[source] RuleError),
+    #[error("the plan names {word:?}, which is unknown here")]
+    Word { word: String },
+}
+
+/// Typed rows could not be put together: a broken promise of this program, never the file's fault.
+#[derive(Debug, thiserror::Error)]
+#[error("typed rows could not be put together")]
+pub struct AssembleError(#[from] ArrowError);
+
+/// One row that does not land.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    pub place: Place,
+    pub reason: ReasonCode,
+    /// `None`: the record could not be read, or it is a duplicate.
+    pub code: Option<FindingCode>,
+    /// Path of the value at fault; empty for the row as a whole.
+    pub path: String,
+    pub detail: String,
+    /// Source text, at most [`SOURCE_TEXT_MAX`] bytes: as it stood for unreadable records, put together
+    /// from the cells else, values of sensitive columns redacted.
+    pub source: Vec<u8>,
+}
+
+/// Typed rows of one block.
+#[derive(Debug, Clone)]
+pub struct TypedBlock {
+    /// Registered columns, evolved columns, `<column>__raw` columns, `_rescued`.
+    pub batch: RecordBatch,
+    /// Physical row number per row of `batch`.
+    pub rows: Vec<u64>,
+    /// In file order.
+    pub bad: Vec<BadRow>,
+    /// Exact duplicates dropped.
+    pub n_deduplicated: u64,
+}
+
+/// Counts over all blocks: `physical = landed + quarantined + deduplicated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowCounts {
+    pub physical: u64,
+    pub landed: u64,
+    /// Unreadable, bad by value, and duplicates that are quarantined.
+    pub quarantined: u64,
+    pub deduplicated: u64,
+    /// Of the quarantined, those found by deduplication; the plan does not predict them.
+    pub by_duplicates: u64,
+    /// Conflicting rows where the contract rejects the file for one.
+    pub rejecting: u64,
+}
+
+impl RowCounts {
+    /// Whether reading found what observing predicted.
+    pub fn agree_with(&self, plan: &ReadPlan) -> bool {
+        self.physical == plan.expected.physical
+            && plan.expected.quarantined.is_none_or(|expected| expected == self.quarantined - self.by_duplicates)
+    }
+
+    /// More than `beta` of the rows are quarantined, for whatever reason (decisions.md 27).
+    pub fn is_beyond(&self, beta: f64) -> bool {
+        self.rejecting > 0 || (self.quarantined > 0 && self.quarantined as f64 > beta * self.physical as f64)
+    }
+}
+
+/// Reads the blocks of one file by its plan. `new`, then every block in file order, then `counts`.
+pub struct TypedReader {
+    casters: Casters,
+    table: Table,
+    positions: Vec<Option<usize>>,
+    rescued_positions: Vec<(usize, String)>,
+    /// Per column the place of its raw column.
+    raw_of: Vec<Option<usize>>,
+    n_raw: usize,
+    rescued: bool,
+    shape: RecordShape,
+    schema: SchemaRef,
+    dedupe: Option<Dedupe>,
+    /// Per header place: redacted in letters.
+    sensitive: Vec<bool>,
+    counts: RowCounts,
+}
+
+impl TypedReader {
+    /// `header` is the reader's header, empty for JSON.
+    ///
+    /// # Errors
+    /// The plan is of another version, another file or damaged.
+    pub fn new(plan: &ReadPlan, header: &[String]) -> Result<Self, PlanError> {
+        if plan.plan_version != PLAN_VERSION {
+            return Err(PlanError::Version { found: plan.plan_version });
+        }
+        let shape = avro::record_from_json(&plan.schema).map_err(PlanError::Schema)?;
+        if unique_names(header) != plan.header || plan.positions.len() != shape.fields.len() || plan.n_registered > shape.fields.len() {
+            return Err(PlanError::Header);
+        }
+        let in_header = |p: usize| p < header.len();
+        if !plan.positions.iter().flatten().all(|p| in_header(*p)) || !plan.rescued_positions.iter().all(|(p, _)| in_header(*p)) {
+            return Err(PlanError::Header);
+        }
+        let rules = plan.columns.iter().map(|(path, r)| (path.clone(), ColumnRules::from(r))).collect();
+        let mut casters = Casters::new(&shape, &rules, &plan.null_tokens).map_err(PlanError::Rule)?;
+        let table = Table::new(&mut casters, plan)?;
+        let mut fields: Vec<ArrowField> = shape.fields.iter().map(arrow_field).collect();
+        let mut raw_of = vec![None; shape.fields.len()];
+        for (at, raw) in plan.raw_columns.iter().enumerate() {
+            let column = raw.strip_suffix("__raw").and_then(|name| shape.fields.iter().position(|f| f.name == name));
+            let Some(column) = column else { return Err(PlanError::Word { word: raw.clone() }) };
+            raw_of[column] = Some(at);
+            fields.push(ArrowField::new(raw, DataType::Utf8, true));
+        }
+        if plan.rescued {
+            fields.push(ArrowField::new(RESCUED, map_type(DataType::Utf8), true));
+        }
+        let names: Vec<String> = shape.fields.iter().map(|f| f.name.clone()).collect();
+        let n_compared = if plan.n_registered == 0 { shape.fields.len() } else { plan.n_registered };
+        let dedupe = plan.dedupe.as_ref().and_then(|d| Dedupe::new(d, &names, n_compared));
+        let is_sensitive = |name: &String| plan.columns.get(name).is_some_and(|c| c.sensitive);
+        let mut sensitive: Vec<bool> = plan.header.iter().map(is_sensitive).collect();
+        for (field, position) in shape.fields.iter().zip(&plan.positions) {
+            if let Some(p) = position {
+                sensitive[*p] |= is_sensitive(&field.name);
+            }
+        }
+        Ok(Self {
+            casters,
+            table,
+            positions: plan.positions.clone(),
+            rescued_positions: plan.rescued_positions.clone(),
+            raw_of,
+            n_raw: plan.raw_columns.len(),
+            rescued: plan.rescued,
+            shape,
+            schema: Arc::new(Schema::new(fields)),
+            dedupe,
+            sensitive,
+            counts: RowCounts::default(),
+        })
+    }
+
+    /// Schema of all batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Counts so far.
+    pub fn counts(&self) -> RowCounts {
+        self.counts
+    }
+
+    /// Types the next block.
+    ///
+    /// # Errors
+    /// [`AssembleError`]: a broken promise of this module.
+    pub fn push(&mut self, block: &Block) -> Result<TypedBlock, AssembleError> {
+        let (unreadable, places) = match block {
+            Block::Text(b) => (&b.bad, &b.places),
+            Block::Tree(b) => (&b.bad, &b.places),
+        };
+        let mut work = Work::new(self, places.len());
+        match block {
+            Block::Text(block) => self.text(block, &mut work),
+            Block::Tree(block) => self.tree(block, &mut work),
+        }
+        let mut bad: Vec<BadRow> = unreadable.iter().map(|r| self.unreadable(r)).collect();
+        for (i, fault) in work.faults.iter().enumerate() {
+            if let Some(fault) = fault {
+                bad.push(BadRow {
+                    place: places[i],
+                    reason: fault.reason,
+                    code: fault.code,
+                    path: fault.path.clone(),
+                    detail: fault.detail.clone(),
+                    source: self.source_text(block, i),
+                });
+            }
+        }
+        self.assemble(block, places, work, bad)
+    }
+
+    fn assemble(&mut self, block: &Block, places: &[Place], mut work: Work, mut bad: Vec<BadRow>) -> Result<TypedBlock, AssembleError> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for builder in &mut work.builders {
+            columns.push(builder.finish()?);
+        }
+        for raw in work.raw {
+            columns.push(Arc::new(StringArray::from(raw)));
+        }
+        if let Some(rescued) = work.rescued {
+            columns.push(rescued_array(&rescued)?);
+        }
+        let mut batch = if columns.is_empty() {
+            // No column at all: rows still count.
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(places.len()));
+            RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?
+        } else {
+            RecordBatch::try_new(self.schema.clone(), columns)?
+        };
+        let mut rows: Vec<usize> = (0..places.len()).collect();
+        if work.faults.iter().any(Option::is_some) {
+            rows.retain(|i| work.faults[*i].is_none());
+            let keep: BooleanArray = work.faults.iter().map(|f| Some(f.is_none())).collect();
+            batch = filter_record_batch(&batch, &keep)?;
+        }
+        let mut n_deduplicated = 0;
+        if let Some(dedupe) = &mut self.dedupe {
+            let verdicts = dedupe.judge(&batch)?;
+            if verdicts.iter().any(|v| *v != Verdict::Land) {
+                for (i, verdict) in rows.iter().zip(&verdicts) {
+                    let reason = match verdict {
+                        Verdict::Land => continue,
+                        Verdict::Drop => {
+                            n_deduplicated += 1;
+                            continue;
+                        }
+                        Verdict::Repeated => ReasonCode::DuplicateRows,
+                        Verdict::Conflicting => ReasonCode::ConflictingDuplicate,
+                    };
+                    self.counts.by_duplicates += 1;
+                    let source = self.source_text(block, *i);
+                    let detail = "another row of the same key came first".to_owned();
+                    bad.push(BadRow { place: places[*i], reason, code: None, path: String::new(), detail, source });
+                }
+                let keep: BooleanArray = verdicts.iter().map(|v| Some(*v == Verdict::Land)).collect();
+                let mut kept = verdicts.iter();
+                rows.retain(|_| kept.next() == Some(&Verdict::Land));
+                batch = filter_record_batch(&batch, &keep)?;
+            }
+        }
+        bad.sort_by_key(|b| b.place.row);
+        let n_unreadable = match block {
+            Block::Text(b) => b.bad.len(),
+            Block::Tree(b) => b.bad.len(),
+        };
+        self.counts.physical += (places.len() + n_unreadable) as u64;
+        self.counts.landed += rows.len() as u64;
+        self.counts.quarantined += bad.len() as u64;
+        self.counts.deduplicated += n_deduplicated;
+        self.counts.rejecting = self.dedupe.as_ref().map_or(0, |d| d.rejecting);
+        debug_assert_eq!(
+            self.counts.physical,
+            self.counts.landed + self.counts.quarantined + self.counts.deduplicated,
+            "every record lands, is quarantined or is deduplicated"
+        );
+        let rows = rows.into_iter().map(|i| places[i].row).collect();
+        Ok(TypedBlock { batch, rows, bad, n_deduplicated })
+    }
+
+    fn text(&self, block: &TextBlock, work: &mut Work) {
+        for (at, field) in self.casters.top.fields.iter().enumerate() {
+            let position = self.positions[at].filter(|p| *p < block.width);
+            let mut hand = Hand::new(&self.table, &self.casters);
+            for i in 0..block.rows() {
+                let value = match position {
+                    None => field.absent(&mut hand),
+                    Some(p) => self.cell(field, block.cell(i, p), &mut hand),
+                };
+                work.builders[at].push(&value);
+                if hand.is_touched() {
+                    let source = || position.map(|p| block.cell(i, p).to_owned()).unwrap_or_default();
+                    work.settle(&mut hand, i, self.raw_of[at], source);
+                }
+            }
+        }
+        if let Some(rescued) = &mut work.rescued {
+            for (position, path) in self.rescued_positions.iter().filter(|(p, _)| *p < block.width) {
+                for (i, entries) in rescued.iter_mut().enumerate() {
+                    let text = block.cell(i, *position);
+                    if !text.is_empty() {
+                        entries.push((path.clone(), text.to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn cell<'a>(&'a self, field: &'a Caster, text: &'a str, hand: &mut Hand<'_>) -> Value<'a> {
+        if let Kind::Leaf(leaf) = &field.kind {
+            let reading = leaf.read_text(text);
+            // Nearly every cell: exact, or a null nobody minds.
+            if self.table.of(field.node, reading.bin) == Disposition::Keep {
+                return reading.value;
+            }
+            return match hand.judge(field.node, reading.bin, reading.hint, &reading.value, Source::Text(text)) {
+                Fate::Keep => reading.value,
+                Fate::Null => Value::Null,
+                Fate::Default => field.default_for(reading.bin),
+            };
+        }
+        field.read_text(text, hand)
+    }
+
+    fn tree(&self, block: &TreeBlock, work: &mut Work) {
+        for (i, record) in block.records.iter().enumerate() {
+            let mut hand = Hand::new(&self.table, &self.casters);
+            let values = self.casters.top.read(record, &mut hand);
+            for (builder, value) in work.builders.iter_mut().zip(&values) {
+                builder.push(value);
+            }
+            for column in std::mem::take(&mut hand.raw_columns) {
+                if let Some(raw) = self.raw_of[column] {
+                    let found = record.iter().find(|(k, _)| self.casters.top.matcher.find(k).is_some_and(|(at, _)| at == column));
+                    work.raw[raw][i] = found.map(|(_, v)| Source::Json(v).text());
+                }
+            }
+            if let Some(rescued) = &mut work.rescued {
+                rescued[i].append(&mut hand.rescued);
+            }
+            if let Some(fault) = hand.fault.take() {
+                work.faults[i].get_or_insert(fault);
+            }
+        }
+    }
+
+    fn unreadable(&self, record: &BadRecord) -> BadRow {
+        let mut source = record.source.clone();
+        source.truncate(SOURCE_TEXT_MAX);
+        if self.sensitive.iter().any(|s| *s) {
+            source = b"[redacted]".to_vec();
+        }
+        BadRow { place: record.place, reason: record.reason, code: None, path: String::new(), detail: record.detail.clone(), source }
+    }
+
+    /// The row as text, put together again.
+    fn source_text(&self, block: &Block, i: usize) -> Vec<u8> {
+        let mut out = String::new();
+        match block {
+            Block::Text(block) => {
+                for p in 0..block.width {
+                    if p > 0 {
+                        out.push(',');
+                    }
+                    let text = if self.sensitive.get(p).is_some_and(|s| *s) { "[redacted]" } else { block.cell(i, p) };
+                    if text.contains([',', '"', '\n', '\r']) {
+                        out.push('"');
+                        out.push_str(&text.replace('"', "\"\""));
+                        out.push('"');
+                    } else {
+                        out.push_str(text);
+                    }
+                    if out.len() > SOURCE_TEXT_MAX {
+                        break;
+                    }
+                }
+            }
+            Block::Tree(block) => {
+                let shown = |(key, value): &(Box<str>, JsonValue)| {
+                    let hidden = self.table.sensitive.iter().any(|s| **s == **key);
+                    (key.clone(), if hidden { JsonValue::String("[redacted]".into()) } else { value.clone() })
+                };
+                out = json_text(&JsonValue::Object(block.records[i].iter().map(shown).collect()));
+            }
+        }
+        let mut bytes = out.into_bytes();
+        bytes.truncate(SOURCE_TEXT_MAX);
+        bytes
+    }
+}
+
+fn rescued_array(rows: &[Vec<(String, String)>]) -> Result<ArrayRef, ArrowError> {
+    let names = arrow::array::MapFieldNames { entry: "entries".to_owned(), key: "keys".to_owned(), value: "values".to_owned() };
+    let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    for entries in rows {
+        for (path, text) in entries {
+            builder.keys().append_value(path);
+            builder.values().append_value(text);
+        }
+        builder.append(!entries.is_empty())?;
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// Columns under construction.
+struct Work {
+    builders: Vec<ColumnBuilder>,
+    raw: Vec<Vec<Option<String>>>,
+    rescued: Option<Vec<Vec<(String, String)>>>,
+    faults: Vec<Option<Fault>>,
+}
+
+impl Work {
+    fn new(reader: &TypedReader, n_rows: usize) -> Self {
+        Self {
+            builders: reader.shape.fields.iter().map(|f| ColumnBuilder::new(&f.shape)).collect(),
+            raw: vec![vec![None; n_rows]; reader.n_raw],
+            rescued: reader.rescued.then(|| vec![Vec::new(); n_rows]),
+            faults: vec![None; n_rows],
+        }
+    }
+
+    /// Takes what judging one cell left behind.
+    fn settle(&mut self, hand: &mut Hand<'_>, i: usize, raw: Option<usize>, source: impl FnOnce() -> String) {
+        if !hand.raw_columns.is_empty() {
+            hand.raw_columns.clear();
+            if let Some(raw) = raw {
+                self.raw[raw][i] = Some(source());
+            }
+        }
+        if let Some(rescued) = &mut self.rescued {
+            rescued[i].append(&mut hand.rescued);
+        } else {
+            hand.rescued.clear();
+        }
+        if let Some(fault) = hand.fault.take() {
+            self.faults[i].get_or_insert(fault);
+        }
+    }
+}
+
+/// Why a row does not land.
+#[derive(Debug, Clone)]
+struct Fault {
+    reason: ReasonCode,
+    code: Option<FindingCode>,
+    path: String,
+    detail: String,
+}
+
+/// The plan's dispositions, by node and bin.
+struct Table {
+    nodes: Vec<[Disposition; BIN_COUNT]>,
+    codes: Vec<[Option<FindingCode>; BIN_COUNT]>,
+    sensitive: Vec<String>,
+}
+
+impl Table {
+    /// Also sets the casters' dialects.
+    fn new(casters: &mut Casters, plan: &ReadPlan) -> Result<Self, PlanError> {
+        let mut table = Self {
+            nodes: Vec::with_capacity(casters.nodes.len()),
+            codes: Vec::with_capacity(casters.nodes.len()),
+            sensitive: plan.columns.iter().filter(|(_, c)| c.sensitive).map(|(path, _)| path.clone()).collect(),
+        };
+        for info in &casters.nodes {
+            let mut dispositions = [Disposition::QuarantineRow; BIN_COUNT];
+            let mut codes = [None; BIN_COUNT];
+            for bin in Bin::ALL {
+                dispositions[*bin as usize] = Disposition::unnamed(*bin);
+            }
+            for (word, rule) in plan.nodes.get(&info.path).into_iter().flat_map(|n| &n.rules) {
+                let bin = Bin::from_word(word).ok_or_else(|| PlanError::Word { word: word.clone() })?;
+                let code = FindingCode::from_word(&rule.code).ok_or_else(|| PlanError::Word { word: rule.code.clone() })?;
+                dispositions[bin as usize] = rule.then;
+                codes[bin as usize] = Some(code);
+            }
+            table.nodes.push(dispositions);
+            table.codes.push(codes);
+        }
+        let dialects: Vec<_> =
+            casters.nodes.iter().map(|info| plan.nodes.get(&info.path).map(|n| n.dialect.dialect()).unwrap_or_default()).collect();
+        for field in &mut casters.top.fields {
+            set_dialects(field, &dialects);
+        }
+        Ok(table)
+    }
+
+    #[inline]
+    fn of(&self, node: usize, bin: Bin) -> Disposition {
+        self.nodes[node][bin as usize]
+    }
+}
+
+fn set_dialects(caster: &mut Caster, dialects: &[super::leaf::Dialect]) {
+    match &mut caster.kind {
+        Kind::Leaf(leaf) => leaf.dialect = dialects[caster.node],
+        Kind::Array(item) | Kind::Map(item) => set_dialects(item, dialects),
+        Kind::Record(record) => {
+            for field in &mut record.fields {
+                set_dialects(field, dialects);
+            }
+        }
+    }
+}
+
+/// The executing [`Judge`]: looks dispositions up and remembers what they leave behind.
+struct Hand<'a> {
+    table: &'a Table,
+    casters: &'a Casters,
+    raw_columns: Vec<usize>,
+    rescued: Vec<(String, String)>,
+    fault: Option<Fault>,
+}
+
+impl<'a> Hand<'a> {
+    fn new(table: &'a Table, casters: &'a Casters) -> Self {
+        Self { table, casters, raw_columns: Vec::new(), rescued: Vec::new(), fault: None }
+    }
+
+    #[inline]
+    fn is_touched(&self) -> bool {
+        self.fault.is_some() || !self.raw_columns.is_empty() || !self.rescued.is_empty()
+    }
+
+    fn refuse(&mut self, node: usize, bin: Bin, source: Source<'_>) {
+        if self.fault.is_some() {
+            return;
+        }
+        let code = self.table.codes[node][bin as usize];
+        let reason = match (bin, code) {
+            (Bin::Overflow, _) => ReasonCode::NumericOverflow,
+            (_, Some(code)) => code.reason(),
+            (_, None) => ReasonCode::RowTypeError,
+        };
+        let info = &self.casters.nodes[node];
+        let column = &self.casters.nodes[self.casters.top.fields[info.column].node].path;
+        let hidden = self.table.sensitive.iter().any(|s| *s == info.path || s == column);
+        let shown = if hidden { "[redacted]".to_owned() } else { format!("{:?}", example(&source.text())) };
+        let detail = match bin {
+            Bin::Null | Bin::Absent => "null in a required column".to_owned(),
+            Bin::Code => format!("{shown} is not in the list"),
+            Bin::Range => format!("{shown} is out of range"),
+            Bin::Pattern => format!("{shown} does not match the pattern"),
+            _ => format!("{shown} is not a {}", info.shape),
+        };
+        self.fault = Some(Fault { reason, code, path: info.path.clone(), detail });
+    }
+}
+
+impl Judge for Hand<'_> {
+    fn judge(&mut self, node: usize, bin: Bin, _: u64, _: &Value<'_>, source: Source<'_>) -> Fate {
+        let disposition = self.table.of(node, bin);
+        if disposition.keeps_raw() {
+            let column = self.casters.nodes[node].column;
+            if !self.raw_columns.contains(&column) {
+                self.raw_columns.push(column);
+            }
+        }
+        match disposition {
+            Disposition::Keep | Disposition::KeepRaw => Fate::Keep,
+            Disposition::Null | Disposition::NullRaw => Fate::Null,
+            Disposition::Default | Disposition::DefaultRaw => Fate::Default,
+            Disposition::QuarantineRow => {
+                self.refuse(node, bin, source);
+                Fate::Null
+            }
+        }
+    }
+
+    fn unknown(&mut self, record: usize, key: &str, value: &JsonValue) {
+        if matches!(value, JsonValue::Null) {
+            return;
+        }
+        let prefix = &self.casters.nodes[record].path;
+        let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        self.rescued.push((path, Source::Json(value).text()));
+    }
+
+    fn matched(&mut self, _: usize, _: &str, _: Matched) {}
+}
