@@ -168,13 +168,15 @@ impl Draft {
                 continue;
             }
             let key = staged.batch.final_key(&staged.location, &file.partition, file.part);
-            let whole = fresh.len() == file.rows.len();
             let (objects, held) = fresh.into_iter().unzip();
-            creates.insert(key.clone(), Write::create(key, &file.partition, Take { file: number, objects, whole }, held));
+            creates.insert(key.clone(), Write::create(key, &file.partition, Take { file: number, objects, whole: false }, held));
         }
         let mut writes: Vec<Write> = rewrites.into_values().chain(creates.into_values()).collect();
         writes.sort_by(|a, b| a.key.cmp(&b.key));
         for write in &mut writes {
+            for take in &mut write.take {
+                take.whole = take.objects.len() == staged.files[take.file].rows.len();
+            }
             write.seal(commit_seq, &staged.batch);
         }
         let changes = changes(staged, &fates, &writes, commit_seq);
