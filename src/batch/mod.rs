@@ -6,5 +6,4 @@
 
 pub mod fairness;
 pub mod limits;
-pub mod plan;
 pub mod planner;

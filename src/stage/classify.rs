@@ -24,7 +24,6 @@ use crate::registry::{Registered, RegistryError, SchemaRegistry};
 use crate::schema::avro;
 use crate::schema::drift::RegisteredSchema;
 use crate::schema::finding::Action;
-use crate::schema::record;
 use crate::stage::assemble::{shard_of, shard_text};
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
@@ -100,13 +99,20 @@ impl Classify {
         if let Some(known) = shapes.get(&latest.id) {
             return Ok(Arc::clone(known));
         }
-        let shape = avro::record_from_text(&latest.schema).map_err(|e| StageError::Broken { detail: format!("registered schema {}: {e}", latest.id.0) })?;
+        let shape = avro::record_from_text(&latest.schema)
+            .map_err(|e| StageError::Broken { detail: format!("registered schema {}: {e}", latest.id.0) })?;
         let parsed = Arc::new(RegisteredSchema { version: latest.version.0, shape });
         shapes.insert(latest.id, Arc::clone(&parsed));
         Ok(parsed)
     }
 
-    async fn pass(&self, input: &ValidatedObject, dataset: &Arc<Dataset>, registered: Option<Arc<RegisteredSchema>>, evolution_refused: bool) -> Result<Result<Observed, Facts>, StageError> {
+    async fn pass(
+        &self,
+        input: &ValidatedObject,
+        dataset: &Arc<Dataset>,
+        registered: Option<Arc<RegisteredSchema>>,
+        evolution_refused: bool,
+    ) -> Result<Result<Observed, Facts>, StageError> {
         let content = match self.buckets.read(&input.admitted).await? {
             Found::Gone(why) => return Ok(Err(Facts::Gone(why))),
             Found::There(found) => Content::of(found).await?,
@@ -114,11 +120,15 @@ impl Classify {
         let (dataset, key) = (Arc::clone(dataset), input.admitted.key.clone());
         let observed = self
             .work
-            .run(move || observe(content, &Question { contract: &dataset.contract, registered: registered.as_deref(), evolution_refused, key: &key }))
+            .run(move || {
+                observe(content, &Question { contract: &dataset.contract, registered: registered.as_deref(), evolution_refused, key: &key })
+            })
             .await?;
         match observed {
             Ok(observed) => Ok(Ok(observed)),
-            Err(ReadError::Refused(refusal)) => Ok(Err(Facts::Rejected(Rejected { reason: refusal.reason, detail: refusal.detail, evidence: None, rows: 0 }))),
+            Err(ReadError::Refused(refusal)) => {
+                Ok(Err(Facts::Rejected(Rejected { reason: refusal.reason, detail: refusal.detail, evidence: None, rows: 0 })))
+            }
             Err(ReadError::Input(e)) => Err(StageError::Store(object_store::Error::Generic { store: "landing", source: Box::new(e) })),
         }
     }
@@ -126,7 +136,7 @@ impl Classify {
     fn judged(&self, input: &ValidatedObject, dataset: &Dataset, observed: &Observed) -> Facts {
         let drift = &observed.drift;
         let sha256 = hex(&observed.totals.sha256);
-        let decision = record::decision(&record::Subject { file: format!("{}/{}", input.admitted.bucket, input.admitted.key), version_id: input.admitted.version_id.clone(), sha256: sha256.clone(), dataset: input.dataset.clone() }, drift, &observed.resolved, &observed.events);
+        let decision = decision_json(input, &sha256, observed);
         let Some(plan) = observed.file_plan().filter(|_| drift.action != Action::Quarantine && drift.rows_reject.is_none()) else {
             let (reason, detail) = match &drift.rows_reject {
                 Some(rows) => (rows.reason, format!("{} of {} rows are bad", rows.quarantined, rows.physical)),
@@ -147,6 +157,40 @@ impl Classify {
     }
 }
 
+/// The decision record of one file (drift.md §2.8).
+fn decision_json(input: &ValidatedObject, sha256: &str, observed: &Observed) -> Value {
+    let drift = &observed.drift;
+    let findings: Vec<Value> = drift.findings.iter().map(finding_json).collect();
+    let candidates: Vec<Value> = drift.rename_candidates.iter().map(|c| json!(format!("{c:?}"))).collect();
+    let landed = drift.physical_rows.saturating_sub(drift.quarantined_rows);
+    json!({
+        "format_version": 1,
+        "file": format!("{}/{}", input.admitted.bucket, input.admitted.key),
+        "version_id": input.admitted.version_id,
+        "sha256": sha256,
+        "dataset": input.dataset,
+        "registered_version": drift.registered_version,
+        "dialect": observed.resolved,
+        "events": observed.events.iter().map(|e| json!({ "reason": e.reason.as_str(), "detail": e.detail })).collect::<Vec<_>>(),
+        "findings": findings,
+        "kinds": drift.kinds.iter().map(|k| k.as_str()).collect::<Vec<_>>(),
+        "breaking": drift.breaking,
+        "action": drift.action.as_str(),
+        "new_version": drift.new_version,
+        "rows": { "physical": drift.physical_rows, "landed": landed, "quarantined": drift.quarantined_rows, "deduplicated": 0 },
+        "raw_columns": drift.raw_columns,
+        "rename_candidates": candidates,
+    })
+}
+
+fn finding_json(f: &crate::schema::finding::Finding) -> Value {
+    json!({
+        "code": f.code.as_str(), "kind": f.kind.as_str(), "path": f.path, "from": f.from, "to": f.to,
+        "evidence": { "rows": f.evidence.rows, "bad": f.evidence.bad, "non_null": f.evidence.non_null, "inferred": f.evidence.inferred, "example": f.evidence.example, "row": f.evidence.row, "detail": f.evidence.detail },
+        "policy_bit": f.policy_bit, "breaking": f.breaking, "action": f.action.as_str(),
+    })
+}
+
 /// The breaking findings in one sentence.
 fn summary(drift: &crate::schema::drift::Drift) -> String {
     let mut parts: Vec<String> = drift
@@ -154,10 +198,7 @@ fn summary(drift: &crate::schema::drift::Drift) -> String {
         .iter()
         .filter(|f| f.breaking)
         .map(|f| {
-            let change = match (&f.from, &f.to) {
-                (Some(from), Some(to)) => format!(" ({from} → {to})"),
-                _ => String::new(),
-            };
+            let change = if f.from.is_empty() && f.to.is_empty() { String::new() } else { format!(" ({} → {})", f.from, f.to) };
             format!("{} {}{change}", f.code.as_str(), f.path)
         })
         .collect();
@@ -239,18 +280,32 @@ impl Stage for Classify {
             Facts::Evolves(intent) => {
                 let schema = intent.schema.clone();
                 let subject = self.catalog.current(&input.dataset).map(|d| d.contract.subject.clone());
-                let subject = subject.map_or_else(|| format!("{}-value", input.dataset).parse().map_err(|e| StageError::Broken { detail: format!("{e}") }), Ok)?;
+                let subject = subject.map_or_else(
+                    || format!("{}-value", input.dataset).parse().map_err(|e| StageError::Broken { detail: format!("{e}") }),
+                    Ok,
+                )?;
                 let value = serde_json::to_vec(&intent).expect("an intent is plain data");
                 let changes = vec![Change { key: intent_key(input), value: Some(value.into()) }];
                 return Ok(Verdict::Intend { changes, step: Step::RegisterSchema { subject, schema } });
             }
             Facts::Gone(why) => {
                 let detail = json!({ "detail": why });
-                decision.sends.push(self.clerk.status(&subject, State::Superseded, Some(ReasonCode::ObjectGone), RowCounts::default(), now)?);
+                decision.sends.push(self.clerk.status(
+                    &subject,
+                    State::Superseded,
+                    Some(ReasonCode::ObjectGone),
+                    RowCounts::default(),
+                    now,
+                )?);
                 decision.sends.push(self.clerk.event("Superseded", &subject, Some(ReasonCode::ObjectGone), detail, now)?);
             }
             Facts::Rejected(rejected) => {
-                let charge = Charge { detail: rejected.detail, evidence: rejected.evidence.as_ref().map(Value::to_string), contract_hash: Some(input.contract_hash.clone()), ..Charge::default() };
+                let charge = Charge {
+                    detail: rejected.detail,
+                    evidence: rejected.evidence.as_ref().map(Value::to_string),
+                    contract_hash: Some(input.contract_hash.clone()),
+                    ..Charge::default()
+                };
                 let rows = RowCounts { physical: rejected.rows, quarantined: rejected.rows, ..RowCounts::default() };
                 if let Some(evidence) = rejected.evidence {
                     decision.sends.push(self.clerk.event("DriftClassified", &subject, Some(rejected.reason), evidence, now)?);
@@ -284,7 +339,10 @@ impl Stage for Classify {
     fn refuse(&self, input: &ValidatedObject, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
         let subject = Subject { dataset: Some(&input.dataset), object: &input.admitted };
         let charge = Charge { detail: detail.to_owned(), contract_hash: Some(input.contract_hash.clone()), ..Charge::default() };
-        Ok(Decision { sends: self.clerk.quarantine(&subject, reason, charge, RowCounts::default(), "ValidationFailed", now)?, ..Decision::default() })
+        Ok(Decision {
+            sends: self.clerk.quarantine(&subject, reason, charge, RowCounts::default(), "ValidationFailed", now)?,
+            ..Decision::default()
+        })
     }
 
     fn due(&self, _: View<'_>, _: Timestamp) -> Result<Vec<ValidatedObject>, StageError> {

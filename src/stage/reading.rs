@@ -95,8 +95,12 @@ pub fn observe<R: Read + Send>(input: R, question: &Question<'_>) -> Result<Obse
     let hint = Hint { expected, resolved: None, suffix: suffix(question.key) };
     let mut reader = open(input, &contract.source, &hint)?;
     let header = reader.resolved().header.clone();
-    let mut observer =
-        Observer::new(shape, &contract.schema, &contract.source, &header).map_err(|e| ReadError::Refused(FileRefusal { reason: ReasonCode::ContractMissing, detail: format!("a rule of the contract cannot be used: {e}") }))?;
+    let mut observer = Observer::new(shape, &contract.schema, &contract.source, &header).map_err(|e| {
+        ReadError::Refused(FileRefusal {
+            reason: ReasonCode::ContractMissing,
+            detail: format!("a rule of the contract cannot be used: {e}"),
+        })
+    })?;
     while let Some(block) = reader.next_block()? {
         observer.push(&block);
     }
@@ -128,7 +132,12 @@ pub enum PlannedError {
 ///
 /// # Errors
 /// Those of reading; `Broken` when the plan does not fit the file or counts differ from what was observed.
-pub fn read<R: Read + Send>(input: R, plan: &FilePlan, source: &SourceOptions, mut each: impl FnMut(TypedBlock) -> Result<(), String>) -> Result<RowCounts, PlannedError> {
+pub fn read<R: Read + Send>(
+    input: R,
+    plan: &FilePlan,
+    source: &SourceOptions,
+    mut each: impl FnMut(TypedBlock) -> Result<(), String>,
+) -> Result<RowCounts, PlannedError> {
     let hint = Hint { expected: None, resolved: Some(plan.resolved.clone()), suffix: None };
     let mut reader = open(input, source, &hint)?;
     let header = reader.resolved().header.clone();
@@ -148,7 +157,7 @@ fn kind(shape: &Shape) -> ExpectedKind {
     match shape {
         Shape::Boolean => ExpectedKind::Boolean,
         Shape::String | Shape::Enum(_) => ExpectedKind::String,
-        Shape::Date | Shape::Timestamp(..) => ExpectedKind::Temporal,
+        Shape::Date | Shape::Timestamp { .. } => ExpectedKind::Temporal,
         shape if shape.is_numeric() => ExpectedKind::Number,
         _ => ExpectedKind::Other,
     }

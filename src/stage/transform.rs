@@ -18,12 +18,12 @@ use crate::contract::model::Contract;
 use crate::domain::names::StageName;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
-use crate::expression::Derive;
+use crate::expression::derive::Derive;
 use crate::lake::layout::{key, staged_file, staged_rows};
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
-use crate::quarantine::row::RowLetter;
+use crate::quarantine::row::{RowFinding, RowLetter};
 use crate::schema::read::{BadRow, RowCounts as ReadCounts, TypedBlock};
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
@@ -49,6 +49,9 @@ const PARTITIONS_MAX: usize = 2_000;
 /// Rows of an object's letter that travel in the record itself.
 const SAMPLES_MAX: usize = 20;
 
+/// A longer letter is not sampled.
+const SAMPLE_BYTES_MAX: usize = 4096;
+
 pub struct Transform {
     pub catalog: Arc<Catalog>,
     pub buckets: Buckets,
@@ -61,7 +64,11 @@ pub enum Fate {
     Staged(ReadCounts),
     Gone(String),
     /// Too many of its rows are bad, found only now (deduplication, `derive`).
-    Rejected { reason: ReasonCode, detail: String, rows: u64 },
+    Rejected {
+        reason: ReasonCode,
+        detail: String,
+        rows: u64,
+    },
 }
 
 /// A member's bad rows.
@@ -117,7 +124,10 @@ impl Stage for Transform {
     async fn gather(&self, plan: &BatchPlan, (): ()) -> Result<Staged, StageError> {
         let dataset = self.catalog.version(&plan.dataset, &plan.contract_hash).await?;
         let read_plans: Vec<FilePlan> = plan.read_plans.iter().map(|p| file_plan(p)).collect::<Result<_, _>>()?;
-        let opening = plan.members.iter().map(|m| self.open(&m.admitted));
+        let mut opening = Vec::with_capacity(plan.members.len());
+        for member in &plan.members {
+            opening.push(open(self.buckets.clone(), member.admitted.clone()));
+        }
         let opened: Vec<Result<Opened, StageError>> = futures::stream::iter(opening).buffered(OPEN_AT_ONCE).collect().await;
         let opened = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
         let plan = plan.clone();
@@ -141,7 +151,11 @@ impl Stage for Transform {
                 bytes: i64::try_from(output.written.bytes).unwrap_or(i64::MAX),
                 partition: output.partition,
                 rows: signed(output.rows),
-                objects: output.objects.into_iter().map(|(m, rows)| FileObject { member: i32::try_from(m).unwrap_or(i32::MAX), rows: signed(rows) }).collect(),
+                objects: output
+                    .objects
+                    .into_iter()
+                    .map(|(m, rows)| FileObject { member: i32::try_from(m).unwrap_or(i32::MAX), rows: signed(rows) })
+                    .collect(),
             });
         }
         let rows: i64 = files.iter().map(|f| f.rows).sum();
@@ -193,16 +207,23 @@ fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
-impl Transform {
-    async fn open(&self, object: &Admitted) -> Result<Opened, StageError> {
-        match self.buckets.read(object).await? {
-            Found::Gone(why) => Ok(Err(why)),
-            Found::There(found) => Ok(Ok(Content::of(found).await?)),
-        }
+async fn open(buckets: Buckets, object: Admitted) -> Result<Opened, StageError> {
+    match buckets.read(&object).await? {
+        Found::Gone(why) => Ok(Err(why)),
+        Found::There(found) => Ok(Ok(Content::of(found).await?)),
     }
+}
 
+impl Transform {
     /// Letters, status and audit lines of one member.
-    fn tell(&self, plan: &BatchPlan, member: &PlanMember, done: &Member, now: Timestamp, decision: &mut Decision) -> Result<(), StageError> {
+    fn tell(
+        &self,
+        plan: &BatchPlan,
+        member: &PlanMember,
+        done: &Member,
+        now: Timestamp,
+        decision: &mut Decision,
+    ) -> Result<(), StageError> {
         let subject = Subject { dataset: Some(&plan.dataset), object: &member.admitted };
         let mut charge = Charge { contract_hash: Some(plan.contract_hash.clone()), ..Charge::default() };
         if let Some(letters) = &done.letters {
@@ -214,14 +235,21 @@ impl Transform {
         }
         match &done.fate {
             Fate::Staged(_) if charge.row_letters.is_some() => {
-                let reason = charge.rows.iter().max_by_key(|(_, n)| **n).and_then(|(code, _)| code.parse().ok()).unwrap_or(ReasonCode::RowTypeError);
+                let reason =
+                    charge.rows.iter().max_by_key(|(_, n)| **n).and_then(|(code, _)| code.parse().ok()).unwrap_or(ReasonCode::RowTypeError);
                 charge.detail = format!("{} of {} rows held back", charge.rows.values().sum::<i64>(), member.rows_physical);
                 decision.sends.push(self.clerk.letter(&subject, reason, charge, now)?);
             }
             Fate::Staged(_) => {}
             Fate::Gone(why) => {
                 let detail = json!({ "detail": why });
-                decision.sends.push(self.clerk.status(&subject, State::Superseded, Some(ReasonCode::ObjectGone), RowCounts::default(), now)?);
+                decision.sends.push(self.clerk.status(
+                    &subject,
+                    State::Superseded,
+                    Some(ReasonCode::ObjectGone),
+                    RowCounts::default(),
+                    now,
+                )?);
                 decision.sends.push(self.clerk.event("Superseded", &subject, Some(ReasonCode::ObjectGone), detail, now)?);
             }
             Fate::Rejected { reason, detail, rows } => {
@@ -260,7 +288,10 @@ fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opene
     let mut tables = Tables::new(&dataset.contract, Timestamp::from_millis(plan.sealed_at));
     let mut members = Vec::with_capacity(opened.len());
     for (index, (member, opened)) in plan.members.iter().zip(opened).enumerate() {
-        let file_plan = usize::try_from(member.read_plan).ok().and_then(|i| read_plans.get(i)).ok_or_else(|| StageError::Broken { detail: "a plan names a read plan it does not carry".to_owned() })?;
+        let file_plan = usize::try_from(member.read_plan)
+            .ok()
+            .and_then(|i| read_plans.get(i))
+            .ok_or_else(|| StageError::Broken { detail: "a plan names a read plan it does not carry".to_owned() })?;
         members.push(match opened {
             Err(why) => Member { fate: Fate::Gone(why), derive_failed: 0, letters: None },
             Ok(content) => transform_member(plan, index, member, file_plan, &dataset.contract, content, &mut tables)?,
@@ -275,9 +306,17 @@ struct Prepared {
     batch: RecordBatch,
 }
 
-fn transform_member(plan: &BatchPlan, index: usize, member: &PlanMember, file_plan: &FilePlan, contract: &Contract, content: Content, tables: &mut Tables<'_>) -> Result<Member, StageError> {
+fn transform_member(
+    plan: &BatchPlan,
+    index: usize,
+    member: &PlanMember,
+    file_plan: &FilePlan,
+    contract: &Contract,
+    content: Content,
+    tables: &mut Tables<'_>,
+) -> Result<Member, StageError> {
     let provenance = provenance(plan, &member.admitted);
-    let mut letters = LetterBook::new(plan, &member.admitted);
+    let mut letters = LetterBook::new(&member.admitted);
     let mut derive_failed = 0;
     // Only deduplication can reject a file this late: then nothing is written before the last row is read.
     let mut waiting = file_plan.plan.dedupe.is_some().then(Vec::new);
@@ -305,7 +344,11 @@ fn transform_member(plan: &BatchPlan, index: usize, member: &PlanMember, file_pl
     let letters = letters.finish().map_err(|detail| StageError::Broken { detail })?;
     if beyond && waiting.is_some() {
         let detail = format!("{} of {} rows are bad or conflicting", counts.quarantined, counts.physical);
-        return Ok(Member { fate: Fate::Rejected { reason: ReasonCode::DuplicateRows, detail, rows: counts.physical }, derive_failed: 0, letters });
+        return Ok(Member {
+            fate: Fate::Rejected { reason: ReasonCode::DuplicateRows, detail, rows: counts.physical },
+            derive_failed: 0,
+            letters,
+        });
     }
     for prepared in waiting.into_iter().flatten() {
         tables.write(index, &prepared.batch).map_err(|detail| StageError::Broken { detail })?;
@@ -326,30 +369,32 @@ fn provenance(plan: &BatchPlan, object: &Admitted) -> Provenance {
 }
 
 /// Bad rows of one member as JSON Lines.
-struct LetterBook<'a> {
-    dataset: &'a str,
-    object: &'a Admitted,
+struct LetterBook {
+    /// `bucket/key`.
+    file: String,
     sink: Sink,
     samples: Vec<String>,
     reasons: BTreeMap<String, i64>,
 }
 
-impl<'a> LetterBook<'a> {
-    fn new(plan: &'a BatchPlan, object: &'a Admitted) -> Self {
-        Self { dataset: &plan.dataset, object, sink: Sink::default(), samples: Vec::new(), reasons: BTreeMap::new() }
+impl LetterBook {
+    fn new(object: &Admitted) -> Self {
+        Self { file: format!("{}/{}", object.bucket, object.key), sink: Sink::default(), samples: Vec::new(), reasons: BTreeMap::new() }
     }
 
     fn add(&mut self, row: &BadRow) -> Result<(), String> {
-        let letter = RowLetter::new(self.dataset, self.object, row);
-        self.put(row.reason, &letter)
+        let path = Some(row.path.clone()).filter(|p| !p.is_empty());
+        let finding = RowFinding { reason: row.reason, detail: row.detail.clone(), path };
+        self.put(&RowLetter::new(&self.file, Some(row.place), &row.source, finding))
     }
 
-    fn put(&mut self, reason: ReasonCode, letter: &RowLetter) -> Result<(), String> {
-        let line = letter.to_line();
-        *self.reasons.entry(reason.as_str().to_owned()).or_default() += 1;
-        self.sink.write_all(line.as_bytes()).and_then(|()| self.sink.write_all(b"\n")).map_err(|e| format!("row letters: {e}"))?;
-        if self.samples.len() < SAMPLES_MAX && line.len() <= 4096 {
-            self.samples.push(line);
+    fn put(&mut self, letter: &RowLetter) -> Result<(), String> {
+        let mut line = Vec::new();
+        letter.write_line(&mut line);
+        *self.reasons.entry(letter.reason().as_str().to_owned()).or_default() += 1;
+        self.sink.write_all(&line).map_err(|e| format!("row letters: {e}"))?;
+        if self.samples.len() < SAMPLES_MAX && line.len() <= SAMPLE_BYTES_MAX {
+            self.samples.push(letter.json().to_string());
         }
         Ok(())
     }
@@ -386,28 +431,36 @@ impl<'a> Tables<'a> {
         if let Some((_, known)) = self.derives.iter().find(|(s, _)| s == schema) {
             return Ok(Arc::clone(known));
         }
-        let compiled = Derive::compile(&self.contract.transform.derive, schema).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let compiled = Derive::compile(&self.contract.transform.derive, schema)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let compiled = Arc::new(compiled);
         self.derives.push((Arc::clone(schema), Arc::clone(&compiled)));
         Ok(compiled)
     }
 
     /// Derived, selected and extended rows; those `derive` refuses go to the letters.
-    fn prepare(&mut self, batch: &RecordBatch, rows: &[u64], from: &Provenance, letters: &mut LetterBook<'_>) -> Result<(RecordBatch, u64), String> {
+    fn prepare(
+        &mut self,
+        batch: &RecordBatch,
+        rows: &[u64],
+        from: &Provenance,
+        letters: &mut LetterBook,
+    ) -> Result<(RecordBatch, u64), String> {
         debug_assert!(from.processed_at == self.sealed_at, "every member of a plan is processed at its seal time");
         let mut batch = batch.clone();
         let mut rows = std::borrow::Cow::Borrowed(rows);
         let mut failed = 0;
         if !self.contract.transform.derive.is_empty() {
-            let derived = self.derive(&batch.schema())?.apply(&batch);
+            let derived = self.derive(&batch.schema())?.apply(&batch).map_err(|e| e.to_string())?;
             batch = derived.batch;
             if !derived.failed.is_empty() {
                 let mut keep = vec![true; batch.num_rows()];
                 for failure in &derived.failed {
-                    if std::mem::replace(&mut keep[failure.row], false) {
+                    if std::mem::replace(&mut keep[failure.row_idx], false) {
                         failed += 1;
-                        let letter = RowLetter::derived(letters.dataset, letters.object, rows[failure.row], &failure.column, &failure.message);
-                        letters.put(ReasonCode::DeriveFailed, &letter)?;
+                        let detail = format!("row {}: derive.{}: {}", rows[failure.row_idx], failure.column, failure.detail);
+                        let finding = RowFinding { reason: ReasonCode::DeriveFailed, detail, path: Some(failure.column.clone()) };
+                        letters.put(&RowLetter::new(&letters.file, None, b"", finding))?;
                     }
                 }
                 rows = rows.iter().zip(&keep).filter(|(_, k)| **k).map(|(r, _)| *r).collect::<Vec<_>>().into();
@@ -427,13 +480,17 @@ impl<'a> Tables<'a> {
         }
         for (partition, rows) in split(batch, &self.contract.transform.partition_by).map_err(|e| e.to_string())? {
             // Rows of two schemas never share a file: raw columns are there only where they were needed.
-            let names = rows.schema_ref().fields().iter().map(|f| format!("{}\u{1}{}", f.name(), f.data_type())).collect::<Vec<_>>().join("\u{2}");
+            let names =
+                rows.schema_ref().fields().iter().map(|f| format!("{}\u{1}{}", f.name(), f.data_type())).collect::<Vec<_>>().join("\u{2}");
             let at = (partition, names);
             if !self.open.contains_key(&at) {
                 if self.open.len() >= PARTITIONS_MAX {
-                    return Err(format!("one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"));
+                    return Err(format!(
+                        "one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"
+                    ));
                 }
-                let writer = TableWriter::new(Sink::default(), rows.schema(), self.contract.transform.parquet).map_err(|e| e.to_string())?;
+                let writer =
+                    TableWriter::new(Sink::default(), rows.schema(), self.contract.transform.parquet).map_err(|e| e.to_string())?;
                 self.open.insert(at.clone(), OpenTable { writer, objects: Vec::new() });
             }
             let table = self.open.get_mut(&at).expect("it was opened above");
