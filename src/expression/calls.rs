@@ -146,10 +146,11 @@ impl Translator<'_> {
             Some(ScalarValue::Int64(Some(0))) => args[1] = self.literal(ScalarValue::from(1i64))?,
             Some(ScalarValue::Int64(Some(n))) if n < 0 => {
                 let count = self.literal(ScalarValue::from(n.saturating_neg()))?;
+                let length = args.get(2).cloned();
                 let tail = self.call_named("right", vec![args.swap_remove(0), count])?;
-                return match args.pop() {
-                    Some(length) if args.len() == 1 => self.call_named("left", vec![tail, length]),
-                    _ => Ok(tail),
+                return match length {
+                    Some(length) => self.call_named("left", vec![tail, length]),
+                    None => Ok(tail),
                 };
             }
             _ => {}
