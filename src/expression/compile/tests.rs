@@ -138,6 +138,9 @@ fn what_is_no_row_expression_is_refused_by_name() {
         ("cast(id as decimal(50,2))", "decimal(50,2) is out of range"),
         ("null", "the expression is always NULL and has no type"),
         ("upper(id, 2)", "upper: "),
+        ("repeat(currency, id)", "there is no function repeat"),
+        ("lpad(currency, id, ' ')", "the width of lpad is a number from 0 to 4096"),
+        ("rpad(currency, 99999, ' ')", "the width of rpad"),
         ("99999999999999999999", "99999999999999999999 is out of range"),
         ("case when id then 1 end", "WHEN needs a condition, found bigint"),
         ("id; drop table x", "unexpected ; after the expression"),
@@ -239,7 +242,7 @@ proptest! {
         Just("id"), Just("qty"), Just("amount"), Just("currency"), Just("day"), Just("at"), Just("addr"), Just("("), Just(")"), Just(","),
         Just("+"), Just("-"), Just("/"), Just("%"), Just("="), Just("and"), Just("not"), Just("is null"), Just("1"), Just("'a'"), Just("null"),
         Just("upper("), Just("round("), Just("date_trunc("), Just("substr("), Just("case when"), Just("then"), Just("end"), Just("cast("), Just("as int)"),
-        Just("repeat("), Just("make_date("), Just("concat("), Just("coalesce("), Just("between"), Just("in ("), Just("like"), Just("rlike"),
+        Just("lpad("), Just("make_date("), Just("concat("), Just("coalesce("), Just("between"), Just("in ("), Just("like"), Just("rlike"),
     ], 1..14)) {
         let text = words.join(" ");
         if let Err(told) = values(&text) {
