@@ -11,6 +11,9 @@ use crate::expression::compile::ExpressionError;
 use crate::expression::functions::{self, Meaning};
 use crate::expression::translate::{Translator, volatile};
 
+/// Characters a padded text may have.
+const PAD_MAX: i64 = 4096;
+
 type Physical = Result<Typed, ExpressionError>;
 
 impl Translator<'_> {
@@ -93,6 +96,11 @@ impl Translator<'_> {
                 self.minus(a)
             }
             "substr" | "substring" => self.substring(args),
+            // A width taken from a row could ask for gigabytes.
+            "lpad" | "rpad" => match args.get(1).and_then(|w| w.expr.downcast_ref::<Literal>()).map(Literal::value) {
+                Some(ScalarValue::Int64(Some(0..=PAD_MAX))) => self.call_named(name, args),
+                _ => Err(ExpressionError::new(format!("the width of {name} is a number from 0 to {PAD_MAX}"))),
+            },
             "regexp_replace" => {
                 let [text, pattern, with] = exactly(name, args)?;
                 let all = self.literal(ScalarValue::from("g"))?;
@@ -146,10 +154,11 @@ impl Translator<'_> {
             Some(ScalarValue::Int64(Some(0))) => args[1] = self.literal(ScalarValue::from(1i64))?,
             Some(ScalarValue::Int64(Some(n))) if n < 0 => {
                 let count = self.literal(ScalarValue::from(n.saturating_neg()))?;
+                let length = args.get(2).cloned();
                 let tail = self.call_named("right", vec![args.swap_remove(0), count])?;
-                return match args.pop() {
-                    Some(length) if args.len() == 1 => self.call_named("left", vec![tail, length]),
-                    _ => Ok(tail),
+                return match length {
+                    Some(length) => self.call_named("left", vec![tail, length]),
+                    None => Ok(tail),
                 };
             }
             _ => {}

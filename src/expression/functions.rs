@@ -107,6 +107,8 @@ const SPECIAL: &[&str] = &[
     "date_sub",
     "datediff",
     "negative",
+    "lpad",
+    "rpad",
 ];
 
 /// Spark's names of functions we have under another one.
@@ -142,7 +144,6 @@ fn scalar(name: &str) -> Option<Arc<ScalarUDF>> {
         "lower" => string::lower(),
         "ltrim" => string::ltrim(),
         "octet_length" => string::octet_length(),
-        "repeat" => string::repeat(),
         "replace" => string::replace(),
         "rtrim" => string::rtrim(),
         "split_part" => string::split_part(),

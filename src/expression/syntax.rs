@@ -10,8 +10,8 @@ use crate::expression::compile::{ExpressionError, Place, TEXT_MAX};
 
 /// Tokens of one expression, blanks aside: bounds the depth of every chain of operators.
 pub(super) const TOKENS_MAX: usize = 1000;
-/// Nesting the parser follows.
-const NESTING_MAX: usize = 40;
+/// Nesting of parentheses, calls and CASE; a debug build's parser needs up to 50 KiB of stack per level.
+pub(super) const NESTING_MAX: usize = 20;
 
 /// Backticks quote names, both other quotes make texts, `div` divides integers.
 #[derive(Debug)]

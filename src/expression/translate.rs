@@ -1,5 +1,6 @@
 //! Syntax tree to physical expression: names are resolved, types made to fit, the rest refused.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
@@ -10,7 +11,7 @@ use datafusion_expr::{Operator, ScalarUDF};
 use datafusion_physical_expr::expressions::{self, BinaryExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, Expr, Ident, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CastKind, CeilFloorKind, Expr, Ident, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -21,6 +22,8 @@ use crate::expression::types::{arrow_type, short, word};
 
 /// Operators in one chain (`a or b or c …`), which nests as deep as it is long.
 const CHAIN_MAX: usize = 100;
+/// Levels of the syntax tree; postfixes (`is null is null`) nest without the parser's noticing.
+const DEPTH_MAX: usize = 50;
 
 type Physical = Result<Typed, ExpressionError>;
 
@@ -28,9 +31,28 @@ pub(super) struct Translator<'a> {
     pub(super) schema: &'a Schema,
     pub(super) casting: Casting,
     config: Arc<ConfigOptions>,
+    depth: Cell<usize>,
 }
 
-pub(super) fn place(span: Span) -> Option<Place> {
+/// Where a node starts: the place of its leftmost leaf. A loop, because the library's own spans
+/// recurse as deep as the tree.
+fn place(tree: &Expr) -> Option<Place> {
+    let mut at = tree;
+    loop {
+        at = match at {
+            Expr::Identifier(ident) => return start(ident.span),
+            Expr::CompoundIdentifier(idents) => return start(idents.first()?.span),
+            Expr::Value(value) => return start(value.span),
+            Expr::Function(function) => return start(function.name.0.first()?.as_ident()?.span),
+            Expr::BinaryOp { left, .. } => left,
+            Expr::Nested(e) | Expr::IsNull(e) | Expr::IsNotNull(e) | Expr::UnaryOp { expr: e, .. } => e,
+            Expr::Cast { expr, .. } | Expr::Between { expr, .. } | Expr::InList { expr, .. } | Expr::Like { expr, .. } => expr,
+            _ => return None,
+        };
+    }
+}
+
+fn start(span: Span) -> Option<Place> {
     (span.start.line > 0).then_some(Place { line: span.start.line, column: span.start.column })
 }
 
@@ -40,7 +62,7 @@ fn refused(what: &str) -> ExpressionError {
 
 impl<'a> Translator<'a> {
     pub(super) fn new(schema: &'a Schema, casting: Casting) -> Self {
-        Self { schema, casting, config: Arc::new(ConfigOptions::default()) }
+        Self { schema, casting, config: Arc::new(ConfigOptions::default()), depth: Cell::new(0) }
     }
 
     pub(super) fn whole(&self, tree: &Expr) -> Result<(Arc<dyn PhysicalExpr>, DataType), ExpressionError> {
@@ -50,10 +72,16 @@ impl<'a> Translator<'a> {
 
     /// Translates one node; an error without a place gets the node's.
     pub(super) fn expr(&self, tree: &Expr) -> Physical {
-        if let Expr::BinaryOp { .. } = tree {
-            return self.chain(tree);
+        if self.depth.get() >= DEPTH_MAX {
+            return Err(ExpressionError::new(format!("the expression is nested deeper than {DEPTH_MAX} levels")));
         }
-        self.node(tree).map_err(|e| e.at(place(tree.span())))
+        self.depth.set(self.depth.get() + 1);
+        let typed = match tree {
+            Expr::BinaryOp { .. } => self.chain(tree),
+            _ => self.node(tree),
+        };
+        self.depth.set(self.depth.get() - 1);
+        typed.map_err(|e| if e.place.is_some() { e } else { e.at(place(tree)) })
     }
 
     /// A left-leaning chain of operators, without recursion along the chain.
@@ -65,11 +93,11 @@ impl<'a> Translator<'a> {
         }
         if steps.len() > CHAIN_MAX {
             let message = format!("a chain of {} operators is too long, at most {CHAIN_MAX} are allowed; use `in (…)`", steps.len());
-            return Err(ExpressionError::new(message).at(place(tree.span())));
+            return Err(ExpressionError::new(message).at(place(tree)));
         }
         let mut left = self.expr(first)?;
         for (op, right) in steps.into_iter().rev() {
-            let at = place(right.span());
+            let at = place(right);
             let right = self.expr(right)?;
             left = self.binary(left, op, right).map_err(|e| e.at(at))?;
         }
