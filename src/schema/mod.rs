@@ -29,6 +29,7 @@ pub mod options;
 pub mod plan;
 pub mod read;
 pub mod reading;
+pub mod record;
 pub mod shape;
 
 #[cfg(test)]

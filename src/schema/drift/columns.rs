@@ -3,8 +3,8 @@
 use crate::domain::reason::ReasonCode;
 use crate::schema::evolve::Step;
 use crate::schema::finding::{Action, Evidence, Finding, FindingCode};
-use crate::schema::matching::{Matched, avro_name};
-use crate::schema::observe::{Carrier, is_must};
+use crate::schema::matching::{Matched, avro_name, normalized};
+use crate::schema::observe::{Carrier, UnknownColumn, is_must};
 use crate::schema::options::{Coercion, StrictRequired};
 use crate::schema::plan::Disposition;
 use crate::schema::reading::Bin;
@@ -227,8 +227,35 @@ impl Case<'_> {
         }
     }
 
-    /// Appends the column to its record under a name Avro allows.
+    /// Keys of one JSON record that would be read into one column: one of them only fits under a changed
+    /// name, or gets no column of its own because no type follows from its values.
+    fn shares_its_name(&self, at: usize) -> Shared {
+        let column = &self.observation.unknown[at];
+        if column.position.is_some() {
+            return Shared::No;
+        }
+        let one = normalized(&avro_name(&column.key));
+        let unknown = self.observation.unknown.iter().enumerate();
+        let alike: Vec<(usize, &UnknownColumn)> = unknown
+            .filter(|(_, u)| u.record == column.record && u.collides.is_none() && u.inference.n_values > 0)
+            .filter(|(_, u)| normalized(&avro_name(&u.key)) == one)
+            .collect();
+        let homeless = |u: &UnknownColumn| avro_name(&u.key) != u.key || u.inference.shape("").is_none();
+        if alike.len() < 2 || !alike.iter().any(|(_, u)| homeless(u)) {
+            return Shared::No;
+        }
+        let first = alike.iter().find(|(_, u)| u.inference.shape("").is_some());
+        if first.is_some_and(|(other, _)| *other == at) { Shared::First } else { Shared::Later }
+    }
+
+    /// Appends the column to its record under a name Avro allows. Keys that become one name share a
+    /// column of text, and where they meet in one record the weaker name is rescued.
     fn adopt(&mut self, at: usize, shape: Shape) {
+        let shape = match self.shares_its_name(at) {
+            Shared::No => shape,
+            Shared::First => Shape::String,
+            Shared::Later => return,
+        };
         let column = &self.observation.unknown[at];
         let taken = |name: &str| {
             let same = |f: &Field| f.name == name;
@@ -248,9 +275,24 @@ impl Case<'_> {
             name = format!("{wanted}_{n}");
             n += 1;
         }
+        // A JSON key is found again by its name only; under any other it would be lost, so it is rescued.
+        if n > 1 && column.position.is_none() {
+            return;
+        }
         let path = self.observation.nodes[column.record].path.clone();
         self.steps.push(Step::Append { path, field: Field::nullable(&name, shape) });
         self.adopted.push((at, name));
+    }
+
+    /// Contract facts were counted for the column as it stands alone. What is not adopted, or shares its
+    /// column, is not judged by them: reading could not repeat it.
+    pub(super) fn withdraw_open_rules(&mut self) {
+        for at in 0..self.observation.unknown.len() {
+            let alone = self.adopted.iter().any(|(other, _)| *other == at) && self.shares_its_name(at) == Shared::No;
+            if !alone {
+                self.drafts[self.observation.unknown[at].node].rules.clear();
+            }
+        }
     }
 
     fn adopt_all(&mut self) {
@@ -266,10 +308,18 @@ impl Case<'_> {
                 continue;
             }
             self.adopt(at, shape);
-            let name = self.adopted.last().map(|(_, n)| n.clone()).unwrap_or_default();
-            if name != column.key {
+            let adopted = self.adopted.iter().find(|(other, _)| *other == at).map(|(_, name)| name.clone());
+            if let Some(name) = adopted.filter(|name| *name != column.key) {
                 self.add(Finding::new(FindingCode::Rn1, &column.path).between(&column.path, &name));
             }
         }
     }
+}
+
+/// Whether a key has its column's name for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    No,
+    First,
+    Later,
 }

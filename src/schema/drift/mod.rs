@@ -218,6 +218,7 @@ fn decide(input: &DriftInput<'_>) -> Drift {
     case.missing();
     case.values();
     case.unknown();
+    case.withdraw_open_rules();
     let Case { findings, mut drafts, steps, adopted, renames, .. } = case;
 
     let policy = &input.options.policy;

@@ -50,7 +50,7 @@ fn case(block: &str) -> Vec<(String, String)> {
             }
             continue;
         }
-        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        let (key, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
         let value = value.trim();
         match key {
             "registered" => registered = Some(record(value)),
@@ -163,11 +163,11 @@ fn plain(registered: Option<&str>, o: &SchemaOptions, file: &File) -> Outcome {
 fn big_numbers_stay_exact_and_never_become_infinite() {
     let file = json_file(&lines(&[
         r#"{"n": 9007199254740993, "d": 1e308, "t": 9007199254740993.10}"#,
-        r#"{"n": -9223372036854775808, "d": 0.1, "t": 1e400}"#,
+        r#"{"n": -9223372036854775808, "d": 0.1, "t": 1e+400}"#,
     ]));
     let o = plain(Some("n:long? d:double? t:string?"), &SchemaOptions::default(), &file);
     assert_eq!(o.column("n"), ["9007199254740993", "-9223372036854775808"]);
-    assert_eq!(o.column("t"), ["9007199254740993.10", "1e400"], "text columns keep the token");
+    assert_eq!(o.column("t"), ["9007199254740993.10", "1e+400"], "text columns keep the token");
     for token in ["1e400", "9007199254740993", "1e-400", "NaN", "inf", "Infinity", "-nan"] {
         let file = text_file("d", &lines(&[token]));
         let o = plain(Some("d:double?"), &SchemaOptions::default(), &file);
