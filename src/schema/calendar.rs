@@ -255,9 +255,9 @@ pub mod layout {
 
     #[derive(Clone, Copy)]
     enum Order {
-        YearFirst = 0,
-        DayFirst = 1,
-        MonthFirst = 2,
+        Ymd = 0,
+        Dmy = 1,
+        Mdy = 2,
     }
 
     fn bit(separator: u8, order: Order, short: bool) -> u8 {
@@ -370,11 +370,11 @@ pub mod layout {
 
     fn three(a: &str, b: &str, c: &str, separator: u8, tail: &str, sighting: &mut Sighting) {
         if let Some(month) = month_number(b) {
-            add(sighting, 0, separator, Order::YearFirst, (a, month, c), tail);
-            add(sighting, 0, separator, Order::DayFirst, (c, month, a), tail);
+            add(sighting, 0, separator, Order::Ymd, (a, month, c), tail);
+            add(sighting, 0, separator, Order::Dmy, (c, month, a), tail);
         }
         if let Some(month) = month_number(a) {
-            add(sighting, 0, separator, Order::MonthFirst, (c, month, b), tail);
+            add(sighting, 0, separator, Order::Mdy, (c, month, b), tail);
         }
     }
 
@@ -389,9 +389,9 @@ pub mod layout {
                 add(sighting, 0, 3, order, (&all[y.0..y.1], month, &all[d..d + 2]), rest);
             }
         };
-        add_cut(Order::YearFirst, (0, year), year, year + 2);
-        add_cut(Order::DayFirst, (4, 4 + year), 2, 0);
-        add_cut(Order::MonthFirst, (4, 4 + year), 0, 2);
+        add_cut(Order::Ymd, (0, year), year, year + 2);
+        add_cut(Order::Dmy, (4, 4 + year), 2, 0);
+        add_cut(Order::Mdy, (4, 4 + year), 0, 2);
     }
 
     fn month_name(text: &str) -> Option<(u32, &str)> {
@@ -422,7 +422,7 @@ pub mod layout {
             let Some((s2, rest)) = separated(rest) else { return };
             let (year, tail) = digits(rest);
             if s1 == s2 {
-                add(sighting, NAMES, s1, Order::MonthFirst, (year, month, day), tail);
+                add(sighting, NAMES, s1, Order::Mdy, (year, month, day), tail);
             }
             return;
         }
@@ -432,8 +432,8 @@ pub mod layout {
         let Some((s2, rest)) = separated(rest) else { return };
         let (c, tail) = digits(rest);
         if s1 == s2 && !a.is_empty() {
-            add(sighting, NAMES, s1, Order::YearFirst, (a, month, c), tail);
-            add(sighting, NAMES, s1, Order::DayFirst, (c, month, a), tail);
+            add(sighting, NAMES, s1, Order::Ymd, (a, month, c), tail);
+            add(sighting, NAMES, s1, Order::Dmy, (c, month, a), tail);
         }
     }
 }

@@ -274,8 +274,7 @@ impl Leaf {
             (false, false) => Bin::Fractional,
         };
         // `1.234` may be a grouped integer; the column decides (TY11a).
-        let hint = if parts.plain { ANY_HINT } else { dialect::sight(text) };
-        Some(Reading::hinted(bin, Value::Int(n), hint))
+        Some(Reading::hinted(bin, Value::Int(n), floating_hint(&parts)))
     }
 
     fn floating(&self, text: &str) -> Option<Reading<'static>> {
@@ -416,7 +415,27 @@ fn floating_hint(parts: &Literal<'_>) -> u64 {
     if groupable { !dialect::COMMA | (dialect::COMMA & !(dialect::COMMA << 1)) } else { !dialect::COMMA }
 }
 
+/// Decimals of at most 18 digits that fit the scale as written: nearly every decimal there is.
+#[inline]
+fn short_decimal(text: &str, precision: u8, scale: u8) -> Option<Reading<'static>> {
+    let parts = literal(text).filter(|p| p.exponent == 0)?;
+    let beyond = usize::from(scale).checked_sub(parts.fraction.len())?;
+    if parts.whole.len() + parts.fraction.len() > 18 {
+        return None;
+    }
+    let digits = parts.whole.bytes().chain(parts.fraction.bytes());
+    let magnitude = digits.fold(0i128, |n, b| n * 10 + i128::from(b - b'0'));
+    // At most 18 + 38 digits would be too many for 128 bits; 18 + 20 are not.
+    let unscaled = magnitude * 10i128.checked_pow(u32::try_from(beyond).ok().filter(|b| *b <= 19)?)?;
+    let unscaled = if parts.negative { -unscaled } else { unscaled };
+    let fits = precision_of(unscaled) <= precision;
+    fits.then(|| Reading::hinted(Bin::Exact, Value::Decimal(unscaled), floating_hint(&parts)))
+}
+
 fn decimal(text: &str, precision: u8, scale: u8) -> Option<Reading<'static>> {
+    if let Some(short) = short_decimal(text, precision, scale) {
+        return Some(short);
+    }
     let parts = literal(text)?;
     let Some(value) = exact(&parts) else { return Some(Reading::bad(Bin::Overflow)) };
     let hint = floating_hint(&parts);

@@ -18,6 +18,7 @@ pub mod checks;
 pub mod dedupe;
 pub mod drift;
 pub mod evolve;
+mod execute;
 pub mod facts;
 pub mod finding;
 pub mod infer;

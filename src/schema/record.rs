@@ -115,7 +115,8 @@ pub struct RenameRecord {
 }
 
 impl RowsRecord {
-    /// Before anything was read: nothing deduplicated; a rejected file lands nothing and quarantines no row of its own.
+    /// Before anything was read: nothing is deduplicated yet, and of a rejected file every row counts
+    /// as quarantined.
     pub fn predicted(drift: &Drift) -> Self {
         let landed = if drift.plan.is_some() { drift.physical_rows - drift.quarantined_rows.min(drift.physical_rows) } else { 0 };
         let quarantined = if drift.plan.is_some() { drift.quarantined_rows } else { drift.physical_rows };

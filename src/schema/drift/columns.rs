@@ -2,7 +2,7 @@
 
 use crate::domain::reason::ReasonCode;
 use crate::schema::evolve::Step;
-use crate::schema::finding::{Action, Evidence, Finding, FindingCode};
+use crate::schema::finding::{Action, Evidence, Finding, FindingCode, Kind};
 use crate::schema::matching::{Matched, avro_name, normalized};
 use crate::schema::observe::{Carrier, UnknownColumn, is_must};
 use crate::schema::options::{Coercion, StrictRequired};
@@ -44,7 +44,7 @@ impl Case<'_> {
         let observation = self.observation;
         for (node, info) in observation.nodes.iter().enumerate().skip(1) {
             let facts = &observation.facts[node];
-            let twice = observation.repeated_names.iter().any(|n| *n == info.path);
+            let twice = observation.repeated_names.contains(&info.path);
             let n_names = facts.names.len() + usize::from(facts.named_exactly);
             if n_names > 1 || twice {
                 let mut names: Vec<&str> = facts.names.keys().map(String::as_str).collect();
@@ -109,6 +109,10 @@ impl Case<'_> {
                 let mut finding = Finding::new(FindingCode::Rn3, &candidate.to).between(&candidate.to, &candidate.from);
                 finding.evidence.detail = Some(format!("similarity {:.2}: {}", candidate.score, candidate.because));
                 self.add(finding);
+                // A column that is missing because it is probably called otherwise belongs to that class.
+                for missing in self.findings.iter_mut().filter(|f| f.kind == Kind::Removal && f.path == candidate.to) {
+                    missing.reason = ReasonCode::HeaderRename;
+                }
             }
             self.renames = renames;
         }
