@@ -2,7 +2,7 @@
 //! candidate layouts of decisions.md 32.
 
 use chrono::format::{Item, Parsed, StrftimeItems, parse};
-use chrono::{Datelike, NaiveDate, Timelike};
+use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone, Timelike};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -162,11 +162,45 @@ fn offset(text: &str) -> Option<i32> {
     (hours <= 18 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60) as i32)
 }
 
-/// `columns.timezone`: a fixed offset, `UTC` or `Z`. Names of regions are not known here.
-pub fn fixed_zone(text: &str) -> Option<i32> {
-    match text {
-        "UTC" | "Etc/UTC" | "GMT" | "Z" => Some(0),
-        _ => offset(text),
+/// `columns.timezone`: where timestamps without a zone were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zone {
+    /// Seconds east of UTC.
+    Fixed(i32),
+    /// A region of the IANA database.
+    Region(chrono_tz::Tz),
+}
+
+impl Zone {
+    pub const UTC: Zone = Zone::Fixed(0);
+
+    /// `UTC`, an offset such as `+01:00`, or a region's name.
+    pub fn new(text: &str) -> Option<Zone> {
+        match text {
+            "UTC" | "Etc/UTC" | "GMT" | "Z" => Some(Zone::UTC),
+            _ => offset(text).map(Zone::Fixed).or_else(|| text.parse().ok().map(Zone::Region)),
+        }
+    }
+
+    /// Seconds east of UTC when the clock on the wall showed `micros`: the earlier of two in autumn,
+    /// `None` for a time that was skipped in spring.
+    pub fn offset_of_wall(self, micros: i64) -> Option<i32> {
+        match self {
+            Zone::Fixed(seconds) => Some(seconds),
+            Zone::Region(region) => {
+                let wall = DateTime::from_timestamp_micros(micros)?.naive_utc();
+                region.offset_from_local_datetime(&wall).earliest().map(|o| o.fix().local_minus_utc())
+            }
+        }
+    }
+
+    /// Seconds east of UTC at a point in time.
+    pub fn offset_at(self, micros: i64) -> i32 {
+        match self {
+            Zone::Fixed(seconds) => seconds,
+            Zone::Region(region) => DateTime::from_timestamp_micros(micros)
+                .map_or(0, |t| region.offset_from_utc_datetime(&t.naive_utc()).fix().local_minus_utc()),
+        }
     }
 }
 
@@ -255,9 +289,9 @@ pub mod layout {
 
     #[derive(Clone, Copy)]
     enum Order {
-        YearFirst = 0,
-        DayFirst = 1,
-        MonthFirst = 2,
+        Ymd = 0,
+        Dmy = 1,
+        Mdy = 2,
     }
 
     fn bit(separator: u8, order: Order, short: bool) -> u8 {
@@ -370,11 +404,11 @@ pub mod layout {
 
     fn three(a: &str, b: &str, c: &str, separator: u8, tail: &str, sighting: &mut Sighting) {
         if let Some(month) = month_number(b) {
-            add(sighting, 0, separator, Order::YearFirst, (a, month, c), tail);
-            add(sighting, 0, separator, Order::DayFirst, (c, month, a), tail);
+            add(sighting, 0, separator, Order::Ymd, (a, month, c), tail);
+            add(sighting, 0, separator, Order::Dmy, (c, month, a), tail);
         }
         if let Some(month) = month_number(a) {
-            add(sighting, 0, separator, Order::MonthFirst, (c, month, b), tail);
+            add(sighting, 0, separator, Order::Mdy, (c, month, b), tail);
         }
     }
 
@@ -389,9 +423,9 @@ pub mod layout {
                 add(sighting, 0, 3, order, (&all[y.0..y.1], month, &all[d..d + 2]), rest);
             }
         };
-        add_cut(Order::YearFirst, (0, year), year, year + 2);
-        add_cut(Order::DayFirst, (4, 4 + year), 2, 0);
-        add_cut(Order::MonthFirst, (4, 4 + year), 0, 2);
+        add_cut(Order::Ymd, (0, year), year, year + 2);
+        add_cut(Order::Dmy, (4, 4 + year), 2, 0);
+        add_cut(Order::Mdy, (4, 4 + year), 0, 2);
     }
 
     fn month_name(text: &str) -> Option<(u32, &str)> {
@@ -422,7 +456,7 @@ pub mod layout {
             let Some((s2, rest)) = separated(rest) else { return };
             let (year, tail) = digits(rest);
             if s1 == s2 {
-                add(sighting, NAMES, s1, Order::MonthFirst, (year, month, day), tail);
+                add(sighting, NAMES, s1, Order::Mdy, (year, month, day), tail);
             }
             return;
         }
@@ -432,8 +466,8 @@ pub mod layout {
         let Some((s2, rest)) = separated(rest) else { return };
         let (c, tail) = digits(rest);
         if s1 == s2 && !a.is_empty() {
-            add(sighting, NAMES, s1, Order::YearFirst, (a, month, c), tail);
-            add(sighting, NAMES, s1, Order::DayFirst, (c, month, a), tail);
+            add(sighting, NAMES, s1, Order::Ymd, (a, month, c), tail);
+            add(sighting, NAMES, s1, Order::Dmy, (c, month, a), tail);
         }
     }
 }
@@ -483,6 +517,18 @@ mod tests {
         for text in ["31/02/2024", "2024", "1/2", "a/b/c", "05/03-2024", "Foo 3, 2024", "123456789", "12:30"] {
             assert!(names(text).is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn zones_know_their_summer() {
+        let berlin = Zone::new("Europe/Berlin").expect("a region");
+        let wall = |t: &str| berlin.offset_of_wall(iso(t).expect("valid").wall_micros());
+        assert_eq!(wall("2024-01-15T12:00:00"), Some(3600));
+        assert_eq!(wall("2024-07-15T12:00:00"), Some(7200));
+        assert_eq!(wall("2024-10-27T02:30:00"), Some(7200), "the earlier of two");
+        assert_eq!(wall("2024-03-31T02:30:00"), None, "no clock showed that");
+        assert_eq!(Zone::new("+05:30"), Some(Zone::Fixed(19_800)));
+        assert_eq!(Zone::new("Mars/Olympus"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub enum RuleError {
     Pattern { column: String, pattern: String },
     #[error("column {column}: format {format:?} is neither RFC3339 nor strftime")]
     Format { column: String, format: String },
-    #[error("column {column}: time zone {zone:?} is not UTC or an offset such as +01:00")]
+    #[error("column {column}: time zone {zone:?} is neither a region of the IANA database nor an offset such as +01:00")]
     Zone { column: String, zone: String },
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::format::block::JsonValue;
 
-use super::calendar::{self, Format, Moment, layout};
+use super::calendar::{self, Format, Moment, Zone, layout};
 use super::checks::{Checks, RuleError};
 use super::number::{self, Exact, Literal, dialect, exact, literal};
 use super::options::{BooleanTokens, ColumnRules};
@@ -71,8 +71,8 @@ enum Target {
 pub struct Leaf {
     target: Target,
     formats: Vec<Format>,
-    /// Seconds east of UTC of timestamps without zone.
-    offset: i32,
+    /// Where timestamps without a zone were written.
+    zone: Zone,
     nulls: NullTokens,
     /// Null tokens the column itself declares; they hold in JSON strings too.
     own_nulls: bool,
@@ -105,14 +105,14 @@ impl Leaf {
             let refused = || RuleError::Format { column: path.to_owned(), format: text.clone() };
             formats.push(Format::new(text).ok_or_else(refused)?);
         }
-        let offset = match &rules.timezone {
-            None => 0,
-            Some(zone) => calendar::fixed_zone(zone).ok_or_else(|| RuleError::Zone { column: path.to_owned(), zone: zone.clone() })?,
+        let zone = match &rules.timezone {
+            None => Zone::UTC,
+            Some(zone) => Zone::new(zone).ok_or_else(|| RuleError::Zone { column: path.to_owned(), zone: zone.clone() })?,
         };
         Ok(Some(Leaf {
             target,
             formats,
-            offset,
+            zone,
             nulls: NullTokens::new(rules.null_tokens.as_deref().unwrap_or(null_tokens)),
             own_nulls: rules.null_tokens.is_some(),
             checks: Checks::new(path, rules)?,
@@ -274,8 +274,7 @@ impl Leaf {
             (false, false) => Bin::Fractional,
         };
         // `1.234` may be a grouped integer; the column decides (TY11a).
-        let hint = if parts.plain { ANY_HINT } else { dialect::sight(text) };
-        Some(Reading::hinted(bin, Value::Int(n), hint))
+        Some(Reading::hinted(bin, Value::Int(n), floating_hint(&parts)))
     }
 
     fn floating(&self, text: &str) -> Option<Reading<'static>> {
@@ -357,11 +356,19 @@ impl Leaf {
         };
         const SECOND: i64 = 1_000_000;
         let micros = moment.wall_micros();
+        let at_home = |micros: i64| self.zone.offset_of_wall(micros).map(|o| micros - i64::from(o) * SECOND);
         let (micros, zone_fits) = match (zone, moment.offset) {
             (ZoneKind::Zoned, Some(offset)) => (micros - i64::from(offset) * SECOND, true),
-            (ZoneKind::Zoned, None) => (micros - i64::from(self.offset) * SECOND, declared || moment.time.is_none()),
+            (ZoneKind::Zoned, None) => match at_home(micros) {
+                Some(utc) => (utc, declared || moment.time.is_none()),
+                // No clock there showed this time.
+                None => return Reading::bad(Bin::Bad),
+            },
             (ZoneKind::Naive, None) => (micros, true),
-            (ZoneKind::Naive, Some(offset)) => (micros - i64::from(offset - self.offset) * SECOND, declared),
+            (ZoneKind::Naive, Some(offset)) => {
+                let utc = micros - i64::from(offset) * SECOND;
+                (utc + i64::from(self.zone.offset_at(utc)) * SECOND, declared)
+            }
         };
         let (value, lost, kept_digits) = match unit {
             TimeUnit::Millis => (micros.div_euclid(1000), micros.rem_euclid(1000) != 0 || moment.finer, 3),
@@ -416,7 +423,27 @@ fn floating_hint(parts: &Literal<'_>) -> u64 {
     if groupable { !dialect::COMMA | (dialect::COMMA & !(dialect::COMMA << 1)) } else { !dialect::COMMA }
 }
 
+/// Decimals of at most 18 digits that fit the scale as written: nearly every decimal there is.
+#[inline]
+fn short_decimal(text: &str, precision: u8, scale: u8) -> Option<Reading<'static>> {
+    let parts = literal(text).filter(|p| p.exponent == 0)?;
+    let beyond = usize::from(scale).checked_sub(parts.fraction.len())?;
+    if parts.whole.len() + parts.fraction.len() > 18 {
+        return None;
+    }
+    let digits = parts.whole.bytes().chain(parts.fraction.bytes());
+    let magnitude = digits.fold(0i128, |n, b| n * 10 + i128::from(b - b'0'));
+    // At most 18 + 38 digits would be too many for 128 bits; 18 + 20 are not.
+    let unscaled = magnitude * 10i128.checked_pow(u32::try_from(beyond).ok().filter(|b| *b <= 19)?)?;
+    let unscaled = if parts.negative { -unscaled } else { unscaled };
+    let fits = precision_of(unscaled) <= precision;
+    fits.then(|| Reading::hinted(Bin::Exact, Value::Decimal(unscaled), floating_hint(&parts)))
+}
+
 fn decimal(text: &str, precision: u8, scale: u8) -> Option<Reading<'static>> {
+    if let Some(short) = short_decimal(text, precision, scale) {
+        return Some(short);
+    }
     let parts = literal(text)?;
     let Some(value) = exact(&parts) else { return Some(Reading::bad(Bin::Overflow)) };
     let hint = floating_hint(&parts);

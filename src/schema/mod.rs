@@ -18,6 +18,7 @@ pub mod checks;
 pub mod dedupe;
 pub mod drift;
 pub mod evolve;
+mod execute;
 pub mod facts;
 pub mod finding;
 pub mod infer;
@@ -29,6 +30,7 @@ pub mod options;
 pub mod plan;
 pub mod read;
 pub mod reading;
+pub mod record;
 pub mod shape;
 
 #[cfg(test)]

@@ -358,10 +358,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in "\\PC{0,40}|[-+0-9.,eE' ]{0,60}") {
-            if let Some(l) = literal(&text) {
-                if let Some(e) = exact(&l) {
-                    let _ = (e.truncated(), e.scaled(38), e.scaled(0));
-                }
+            if let Some(e) = literal(&text).and_then(|l| exact(&l)) {
+                let _ = (e.truncated(), e.scaled(38), e.scaled(0));
             }
             let _ = (dialect::plain(&text, true), dialect::plain(&text, false));
         }

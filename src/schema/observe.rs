@@ -382,7 +382,7 @@ impl Tally {
         if leaf.is_plain_text() {
             for i in 0..n {
                 if leaf.is_null(block.cell(i, position)) {
-                    self.note(node, Bin::Null, ANY_HINT, &Value::Null, block.places[i].row, || String::new());
+                    self.note(node, Bin::Null, ANY_HINT, &Value::Null, block.places[i].row, String::new);
                 } else {
                     n_exact += 1;
                 }
@@ -410,7 +410,7 @@ impl Tally {
             if self.unknown[at].nulls.contains(text) {
                 column.n_nulls += 1;
                 if self.unknown[at].must {
-                    self.note(self.unknown[at].node, Bin::Null, ANY_HINT, &Value::Null, row, || String::new());
+                    self.note(self.unknown[at].node, Bin::Null, ANY_HINT, &Value::Null, row, String::new);
                 }
                 continue;
             }

@@ -126,7 +126,8 @@ impl Disposition {
         matches!(self, Disposition::KeepRaw | Disposition::NullRaw | Disposition::DefaultRaw)
     }
 
-    /// What happens to a bin no rule names.
+    /// What happens to a bin no rule names: casts that lose nothing land, and contract facts nobody
+    /// drew a conclusion from are not enforced.
     pub fn unnamed(bin: Bin) -> Self {
         match bin {
             Bin::Null | Bin::Absent => Disposition::Null,
@@ -138,6 +139,7 @@ impl Disposition {
             | Bin::StringLiteral
             | Bin::Midnight
             | Bin::ScaleZeros => Disposition::Keep,
+            Bin::Code | Bin::Range | Bin::Pattern => Disposition::Keep,
             _ => Disposition::QuarantineRow,
         }
     }

@@ -17,13 +17,13 @@ use super::builder::ColumnBuilder;
 use super::cast::{Caster, Casters, Fate, Judge, Kind, Source};
 use super::checks::RuleError;
 use super::dedupe::{Dedupe, Verdict};
+use super::execute::{Fault, Hand, Table};
 use super::finding::FindingCode;
-use super::infer::example;
 use super::leaf::json_text;
-use super::matching::{Matched, unique_names};
+use super::matching::unique_names;
 use super::options::ColumnRules;
 use super::plan::{Disposition, PLAN_VERSION, ReadPlan};
-use super::reading::{BIN_COUNT, Bin, Value};
+use super::reading::Value;
 use super::shape::RecordShape;
 
 /// Name of the map of unregistered values.
@@ -447,145 +447,4 @@ impl Work {
             self.faults[i].get_or_insert(fault);
         }
     }
-}
-
-/// Why a row does not land.
-#[derive(Debug, Clone)]
-struct Fault {
-    reason: ReasonCode,
-    code: Option<FindingCode>,
-    path: String,
-    detail: String,
-}
-
-/// The plan's dispositions, by node and bin.
-struct Table {
-    nodes: Vec<[Disposition; BIN_COUNT]>,
-    codes: Vec<[Option<FindingCode>; BIN_COUNT]>,
-    sensitive: Vec<String>,
-}
-
-impl Table {
-    /// Also sets the casters' dialects.
-    fn new(casters: &mut Casters, plan: &ReadPlan) -> Result<Self, PlanError> {
-        let mut table = Self {
-            nodes: Vec::with_capacity(casters.nodes.len()),
-            codes: Vec::with_capacity(casters.nodes.len()),
-            sensitive: plan.columns.iter().filter(|(_, c)| c.sensitive).map(|(path, _)| path.clone()).collect(),
-        };
-        for info in &casters.nodes {
-            let mut dispositions = [Disposition::QuarantineRow; BIN_COUNT];
-            let mut codes = [None; BIN_COUNT];
-            for bin in Bin::ALL {
-                dispositions[*bin as usize] = Disposition::unnamed(*bin);
-            }
-            for (word, rule) in plan.nodes.get(&info.path).into_iter().flat_map(|n| &n.rules) {
-                let bin = Bin::from_word(word).ok_or_else(|| PlanError::Word { word: word.clone() })?;
-                let code = FindingCode::from_word(&rule.code).ok_or_else(|| PlanError::Word { word: rule.code.clone() })?;
-                dispositions[bin as usize] = rule.then;
-                codes[bin as usize] = Some(code);
-            }
-            table.nodes.push(dispositions);
-            table.codes.push(codes);
-        }
-        let dialects: Vec<_> =
-            casters.nodes.iter().map(|info| plan.nodes.get(&info.path).map(|n| n.dialect.dialect()).unwrap_or_default()).collect();
-        for field in &mut casters.top.fields {
-            set_dialects(field, &dialects);
-        }
-        Ok(table)
-    }
-
-    #[inline]
-    fn of(&self, node: usize, bin: Bin) -> Disposition {
-        self.nodes[node][bin as usize]
-    }
-}
-
-fn set_dialects(caster: &mut Caster, dialects: &[super::leaf::Dialect]) {
-    match &mut caster.kind {
-        Kind::Leaf(leaf) => leaf.dialect = dialects[caster.node],
-        Kind::Array(item) | Kind::Map(item) => set_dialects(item, dialects),
-        Kind::Record(record) => {
-            for field in &mut record.fields {
-                set_dialects(field, dialects);
-            }
-        }
-    }
-}
-
-/// The executing [`Judge`]: looks dispositions up and remembers what they leave behind.
-struct Hand<'a> {
-    table: &'a Table,
-    casters: &'a Casters,
-    raw_columns: Vec<usize>,
-    rescued: Vec<(String, String)>,
-    fault: Option<Fault>,
-}
-
-impl<'a> Hand<'a> {
-    fn new(table: &'a Table, casters: &'a Casters) -> Self {
-        Self { table, casters, raw_columns: Vec::new(), rescued: Vec::new(), fault: None }
-    }
-
-    #[inline]
-    fn is_touched(&self) -> bool {
-        self.fault.is_some() || !self.raw_columns.is_empty() || !self.rescued.is_empty()
-    }
-
-    fn refuse(&mut self, node: usize, bin: Bin, source: Source<'_>) {
-        if self.fault.is_some() {
-            return;
-        }
-        let code = self.table.codes[node][bin as usize];
-        let reason = match (bin, code) {
-            (Bin::Overflow, _) => ReasonCode::NumericOverflow,
-            (_, Some(code)) => code.reason(),
-            (_, None) => ReasonCode::RowTypeError,
-        };
-        let info = &self.casters.nodes[node];
-        let column = &self.casters.nodes[self.casters.top.fields[info.column].node].path;
-        let hidden = self.table.sensitive.iter().any(|s| *s == info.path || s == column);
-        let shown = if hidden { "[redacted]".to_owned() } else { format!("{:?}", example(&source.text())) };
-        let detail = match bin {
-            Bin::Null | Bin::Absent => "null in a required column".to_owned(),
-            Bin::Code => format!("{shown} is not in the list"),
-            Bin::Range => format!("{shown} is out of range"),
-            Bin::Pattern => format!("{shown} does not match the pattern"),
-            _ => format!("{shown} is not a {}", info.shape),
-        };
-        self.fault = Some(Fault { reason, code, path: info.path.clone(), detail });
-    }
-}
-
-impl Judge for Hand<'_> {
-    fn judge(&mut self, node: usize, bin: Bin, _: u64, _: &Value<'_>, source: Source<'_>) -> Fate {
-        let disposition = self.table.of(node, bin);
-        if disposition.keeps_raw() {
-            let column = self.casters.nodes[node].column;
-            if !self.raw_columns.contains(&column) {
-                self.raw_columns.push(column);
-            }
-        }
-        match disposition {
-            Disposition::Keep | Disposition::KeepRaw => Fate::Keep,
-            Disposition::Null | Disposition::NullRaw => Fate::Null,
-            Disposition::Default | Disposition::DefaultRaw => Fate::Default,
-            Disposition::QuarantineRow => {
-                self.refuse(node, bin, source);
-                Fate::Null
-            }
-        }
-    }
-
-    fn unknown(&mut self, record: usize, key: &str, value: &JsonValue) {
-        if matches!(value, JsonValue::Null) {
-            return;
-        }
-        let prefix = &self.casters.nodes[record].path;
-        let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
-        self.rescued.push((path, Source::Json(value).text()));
-    }
-
-    fn matched(&mut self, _: usize, _: &str, _: Matched) {}
 }

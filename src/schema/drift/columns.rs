@@ -2,9 +2,9 @@
 
 use crate::domain::reason::ReasonCode;
 use crate::schema::evolve::Step;
-use crate::schema::finding::{Action, Evidence, Finding, FindingCode};
-use crate::schema::matching::{Matched, avro_name};
-use crate::schema::observe::{Carrier, is_must};
+use crate::schema::finding::{Action, Evidence, Finding, FindingCode, Kind};
+use crate::schema::matching::{Matched, avro_name, normalized};
+use crate::schema::observe::{Carrier, UnknownColumn, is_must};
 use crate::schema::options::{Coercion, StrictRequired};
 use crate::schema::plan::Disposition;
 use crate::schema::reading::Bin;
@@ -44,7 +44,7 @@ impl Case<'_> {
         let observation = self.observation;
         for (node, info) in observation.nodes.iter().enumerate().skip(1) {
             let facts = &observation.facts[node];
-            let twice = observation.repeated_names.iter().any(|n| *n == info.path);
+            let twice = observation.repeated_names.contains(&info.path);
             let n_names = facts.names.len() + usize::from(facts.named_exactly);
             if n_names > 1 || twice {
                 let mut names: Vec<&str> = facts.names.keys().map(String::as_str).collect();
@@ -109,6 +109,10 @@ impl Case<'_> {
                 let mut finding = Finding::new(FindingCode::Rn3, &candidate.to).between(&candidate.to, &candidate.from);
                 finding.evidence.detail = Some(format!("similarity {:.2}: {}", candidate.score, candidate.because));
                 self.add(finding);
+                // A column that is missing because it is probably called otherwise belongs to that class.
+                for missing in self.findings.iter_mut().filter(|f| f.kind == Kind::Removal && f.path == candidate.to) {
+                    missing.reason = ReasonCode::HeaderRename;
+                }
             }
             self.renames = renames;
         }
@@ -227,8 +231,35 @@ impl Case<'_> {
         }
     }
 
-    /// Appends the column to its record under a name Avro allows.
+    /// Keys of one JSON record that would be read into one column: one of them only fits under a changed
+    /// name, or gets no column of its own because no type follows from its values.
+    fn shares_its_name(&self, at: usize) -> Shared {
+        let column = &self.observation.unknown[at];
+        if column.position.is_some() {
+            return Shared::No;
+        }
+        let one = normalized(&avro_name(&column.key));
+        let unknown = self.observation.unknown.iter().enumerate();
+        let alike: Vec<(usize, &UnknownColumn)> = unknown
+            .filter(|(_, u)| u.record == column.record && u.collides.is_none() && u.inference.n_values > 0)
+            .filter(|(_, u)| normalized(&avro_name(&u.key)) == one)
+            .collect();
+        let homeless = |u: &UnknownColumn| avro_name(&u.key) != u.key || u.inference.shape("").is_none();
+        if alike.len() < 2 || !alike.iter().any(|(_, u)| homeless(u)) {
+            return Shared::No;
+        }
+        let first = alike.iter().find(|(_, u)| u.inference.shape("").is_some());
+        if first.is_some_and(|(other, _)| *other == at) { Shared::First } else { Shared::Later }
+    }
+
+    /// Appends the column to its record under a name Avro allows. Keys that become one name share a
+    /// column of text, and where they meet in one record the weaker name is rescued.
     fn adopt(&mut self, at: usize, shape: Shape) {
+        let shape = match self.shares_its_name(at) {
+            Shared::No => shape,
+            Shared::First => Shape::String,
+            Shared::Later => return,
+        };
         let column = &self.observation.unknown[at];
         let taken = |name: &str| {
             let same = |f: &Field| f.name == name;
@@ -248,9 +279,24 @@ impl Case<'_> {
             name = format!("{wanted}_{n}");
             n += 1;
         }
+        // A JSON key is found again by its name only; under any other it would be lost, so it is rescued.
+        if n > 1 && column.position.is_none() {
+            return;
+        }
         let path = self.observation.nodes[column.record].path.clone();
         self.steps.push(Step::Append { path, field: Field::nullable(&name, shape) });
         self.adopted.push((at, name));
+    }
+
+    /// Contract facts were counted for the column as it stands alone. What is not adopted, or shares its
+    /// column, is not judged by them: reading could not repeat it.
+    pub(super) fn withdraw_open_rules(&mut self) {
+        for at in 0..self.observation.unknown.len() {
+            let alone = self.adopted.iter().any(|(other, _)| *other == at) && self.shares_its_name(at) == Shared::No;
+            if !alone {
+                self.drafts[self.observation.unknown[at].node].rules.clear();
+            }
+        }
     }
 
     fn adopt_all(&mut self) {
@@ -266,10 +312,18 @@ impl Case<'_> {
                 continue;
             }
             self.adopt(at, shape);
-            let name = self.adopted.last().map(|(_, n)| n.clone()).unwrap_or_default();
-            if name != column.key {
+            let adopted = self.adopted.iter().find(|(other, _)| *other == at).map(|(_, name)| name.clone());
+            if let Some(name) = adopted.filter(|name| *name != column.key) {
                 self.add(Finding::new(FindingCode::Rn1, &column.path).between(&column.path, &name));
             }
         }
     }
+}
+
+/// Whether a key has its column's name for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    No,
+    First,
+    Later,
 }

@@ -218,6 +218,7 @@ fn decide(input: &DriftInput<'_>) -> Drift {
     case.missing();
     case.values();
     case.unknown();
+    case.withdraw_open_rules();
     let Case { findings, mut drafts, steps, adopted, renames, .. } = case;
 
     let policy = &input.options.policy;
@@ -287,7 +288,8 @@ fn kinds(findings: &[Finding]) -> Vec<Kind> {
 fn row_rejection(input: &DriftInput<'_>, findings: &[Finding], by_values: u64, quarantined: u64, physical: u64) -> Option<RowRejection> {
     let beta = input.options.policy.max_bad_row_ratio;
     let too_many = quarantined > 0 && quarantined as f64 > beta * physical as f64;
-    if !too_many && !(quarantined > 0 && input.options.on_bad_row == OnBadRow::RejectFile) {
+    let one_is_enough = quarantined > 0 && input.options.on_bad_row == OnBadRow::RejectFile;
+    if !(too_many || one_is_enough) {
         return None;
     }
     let worst = input.observation.bad.values().max_by_key(|b| b.rows);

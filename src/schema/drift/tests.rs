@@ -50,7 +50,7 @@ fn case(block: &str) -> Vec<(String, String)> {
             }
             continue;
         }
-        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        let (key, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
         let value = value.trim();
         match key {
             "registered" => registered = Some(record(value)),
@@ -163,11 +163,11 @@ fn plain(registered: Option<&str>, o: &SchemaOptions, file: &File) -> Outcome {
 fn big_numbers_stay_exact_and_never_become_infinite() {
     let file = json_file(&lines(&[
         r#"{"n": 9007199254740993, "d": 1e308, "t": 9007199254740993.10}"#,
-        r#"{"n": -9223372036854775808, "d": 0.1, "t": 1e400}"#,
+        r#"{"n": -9223372036854775808, "d": 0.1, "t": 1e+400}"#,
     ]));
     let o = plain(Some("n:long? d:double? t:string?"), &SchemaOptions::default(), &file);
     assert_eq!(o.column("n"), ["9007199254740993", "-9223372036854775808"]);
-    assert_eq!(o.column("t"), ["9007199254740993.10", "1e400"], "text columns keep the token");
+    assert_eq!(o.column("t"), ["9007199254740993.10", "1e+400"], "text columns keep the token");
     for token in ["1e400", "9007199254740993", "1e-400", "NaN", "inf", "Infinity", "-nan"] {
         let file = text_file("d", &lines(&[token]));
         let o = plain(Some("d:double?"), &SchemaOptions::default(), &file);
@@ -341,8 +341,73 @@ fn rename_candidates_are_named_never_mapped() {
     let o = SchemaOptions { required: vec!["site".to_owned()], ..SchemaOptions::default() };
     let out = plain(Some("id:long! site:string!"), &o, &text_file("id|property", &lines(&["1|x", "2|y"])));
     assert_eq!(out.drift.action, Action::Quarantine);
+    assert_eq!(out.drift.reason, ReasonCode::HeaderRename);
     let c = &out.drift.rename_candidates[0];
     assert_eq!((c.from.as_str(), c.to.as_str()), ("property", "site"));
+}
+
+#[test]
+fn the_main_reason_is_that_of_the_strongest_finding() {
+    let o = SchemaOptions::default();
+    let reason = |registered: &str, file: &File| plain(Some(registered), &o, file).drift.reason;
+    assert_eq!(reason("a:long! b:string!", &text_file("a", &lines(&["1"]))), ReasonCode::MissingRequiredColumn);
+    assert_eq!(reason("a:long? b:long?", &text_file("b|a", &lines(&["1|2"]))), ReasonCode::ColumnOrder);
+    assert_eq!(reason("a:long? b:long?", &text_file("B|a", &lines(&["1|x"]))), ReasonCode::TypeDrift);
+    assert_eq!(reason("a:boolean?", &text_file("a", &lines(&["yes"]))), ReasonCode::BooleanDialect);
+    assert_eq!(reason("a:long?", &text_file("a", &lines(&["99999999999999999999"]))), ReasonCode::NumericOverflow);
+    assert_eq!(reason("a:long?", &json_file(&lines(&[r#"{"a":1}"#, r#"{"a":{"b":1}}"#]))), ReasonCode::JsonMixedTypes);
+    assert_eq!(reason("a:long?", &json_file(&lines(&[r#"{"a":{"b":1}}"#]))), ReasonCode::Structural);
+    assert_eq!(reason("a:long?", &text_file("a", &lines(&["!", "1"]))), ReasonCode::RaggedRows);
+}
+
+#[test]
+fn casts_give_the_values_of_the_lattice() {
+    let mut o = SchemaOptions::default();
+    o.policy.allow_type_coercion = Coercion::Full;
+    let file = text_file(
+        "i|d|m|b|day|ts|z",
+        &lines(&[
+            "-3.9|1.234,50|12.345|T|25/03/2024|Mar 5, 2024 10:30|2024-03-05T10:30:00+02:00",
+            "7.00|7,5|-0.1|f|1/4/2024|Mar 6, 2024|2024-03-05",
+        ]),
+    );
+    let out = plain(Some("i:int? d:double? m:decimal(6,2)? b:boolean? day:date? ts:millis? z:naive?"), &o, &file);
+    assert_eq!(out.column("i"), ["-3", "7"]);
+    assert_eq!(out.column("i__raw"), ["-3.9", "null"], "raw only where something was lost");
+    assert_eq!(out.column("d"), ["1234.5", "7.5"]);
+    assert_eq!(out.column("m"), ["12.34", "-0.10"]);
+    assert_eq!(out.column("b"), ["true", "false"]);
+    assert_eq!(out.column("day"), ["2024-03-25", "2024-04-01"]);
+    assert_eq!(out.column("ts"), ["2024-03-05T10:30:00Z", "2024-03-06T00:00:00Z"]);
+    assert_eq!(out.column("z"), ["2024-03-05T08:30:00", "2024-03-05T00:00:00"]);
+}
+
+#[test]
+fn the_file_is_rejected_for_one_bad_row_where_the_contract_says_so() {
+    let mut o = SchemaOptions { on_bad_row: OnBadRow::RejectFile, ..SchemaOptions::default() };
+    o.policy.max_bad_row_ratio = 0.9;
+    let out = plain(Some("a:long!"), &o, &text_file("a", &lines(&["1", "x", "2"])));
+    assert_eq!(out.drift.action, Action::Quarantine);
+    assert_eq!(out.drift.rows_reject.map(|r| (r.quarantined, r.physical)), Some((1, 3)));
+}
+
+#[test]
+fn a_row_bad_in_two_columns_counts_once() {
+    let mut o = SchemaOptions { required: vec!["a".to_owned(), "b".to_owned()], ..SchemaOptions::default() };
+    o.policy.max_bad_row_ratio = 0.5;
+    let out = plain(Some("a:long! b:long!"), &o, &text_file("a|b", &lines(&["x|x", "1|1", "2|", "3|3", "4|4"])));
+    assert_eq!((out.drift.quarantined_rows, out.counts.quarantined), (2, 2));
+}
+
+#[test]
+fn defaults_stand_in_for_missing_values() {
+    let mut registered = record("id:long! n:int! e:enum(A|B=B)?");
+    registered.fields[1].default = Some(serde_json::json!(5));
+    let file = json_file(&lines(&[r#"{"id": 1}"#, r#"{"id": 2, "n": null, "e": "Z"}"#, r#"{"id": 3, "n": 7, "e": "A"}"#]));
+    let out = run(Some(&registered), None, &SchemaOptions::default(), &SourceOptions::default(), &file);
+    assert_eq!(out.column("n"), ["5", "5", "7"], "decisions.md 29");
+    assert_eq!(out.column("e"), ["null", "B", "A"]);
+    assert_eq!(out.column("e__raw"), ["null", "Z", "null"]);
 }
 
 fn cell() -> impl Strategy<Value = String> {

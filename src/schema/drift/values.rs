@@ -10,7 +10,7 @@ use crate::schema::facts::Facts;
 use crate::schema::finding::{Action, Evidence, Finding, FindingCode};
 use crate::schema::leaf::PAIRS;
 use crate::schema::number::dialect;
-use crate::schema::observe::is_must;
+use crate::schema::observe::{Carrier, is_must};
 use crate::schema::options::Coercion;
 use crate::schema::plan::{DialectWord, Disposition};
 use crate::schema::reading::Bin;
@@ -216,6 +216,10 @@ impl Case<'_> {
             finding.evidence = self.evidence(node, &alike, rows);
             if alike == [Bin::Overflow] {
                 finding.reason = ReasonCode::NumericOverflow;
+            }
+            let mixed = self.observation.carrier == Carrier::Json && facts.rows(Bin::Exact) > 0;
+            if mixed && matches!(code, FindingCode::Ty8 | FindingCode::St1) && alike != [Bin::Overflow] {
+                finding.reason = ReasonCode::JsonMixedTypes;
             }
             if *code == FindingCode::Ty3 && self.input.evolution_refused {
                 finding.reason = ReasonCode::RegistryRefused;
