@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::batch::planner::{self, BatchClass, Intake, MemberFacts, OpenBatch, PlanStep, Shard, Trigger};
 use crate::broker::Record;
-use crate::contract::model::SameContent;
+use crate::contract::model::SameContentAgain;
 use crate::domain::names::{BatchId, DatasetName, SchemaId, SchemaVersion, StageName};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
@@ -143,7 +143,7 @@ pub fn shard_text(dataset: &str, shard: i32) -> String {
 
 impl Assemble {
     fn limits(&self, dataset: &Dataset) -> crate::batch::limits::Limits {
-        let mut limits = dataset.contract.transform.batch;
+        let mut limits = dataset.batch_limits();
         limits.quiet = self.quiet.unwrap_or(limits.quiet);
         limits
     }
@@ -209,7 +209,7 @@ impl Assemble {
     /// Equal bytes under another key or version, where the contract minds.
     fn repeated(&self, view: View<'_>, object: &ClassifiedObject, dataset: &Dataset) -> Result<Option<String>, StageError> {
         // A replay repeats its own bytes on purpose, and empty files never count as repeated (decisions.md 37).
-        if dataset.contract.same_content_again == SameContent::Accept || object.rows_physical == 0 {
+        if dataset.contract.same_content_again == SameContentAgain::Accept || object.rows_physical == 0 {
             return Ok(None);
         }
         let Some(first) = view.get(&content_key(object))? else { return Ok(None) };
@@ -278,7 +278,7 @@ impl Stage for Assemble {
                     decision.sends = self.turn_away(object, &dataset, &first, now)?;
                     return Ok(Verdict::Done(decision));
                 }
-                if dataset.contract.same_content_again != SameContent::Accept {
+                if dataset.contract.same_content_again != SameContentAgain::Accept {
                     decision.changes.push(Change { key: content_key(object), value: Some(identity(&object.admitted).into()) });
                 }
                 self.join(view, object, &limits, now, &mut decision)?;
@@ -392,7 +392,7 @@ impl Assemble {
         let subject = Subject { dataset: Some(&object.dataset), object: &object.admitted };
         let rows = RowCounts { physical: u64::try_from(object.rows_physical).unwrap_or(0), ..RowCounts::default() };
         let detail = format!("the same bytes came before as {first}");
-        if dataset.contract.same_content_again == SameContent::Quarantine {
+        if dataset.contract.same_content_again == SameContentAgain::Quarantine {
             let charge = Charge { detail, contract_hash: Some(object.contract_hash.clone()), ..Charge::default() };
             return Ok(self.clerk.quarantine(&subject, ReasonCode::DuplicateFile, charge, rows, "ValidationFailed", now)?);
         }

@@ -4,16 +4,20 @@
 //! `_lakegate/contracts/<dataset>/<hash>.json` (decisions.md 20).
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::admission::layout::Layout;
-use crate::contract::model::Contract;
+use crate::batch::limits::Limits;
+use crate::contract::model::{Contract, ParquetCompression};
+use crate::contract::{canonical, parse};
 use crate::domain::names::DatasetName;
 use crate::domain::reason::ReasonCode;
 use crate::lake::layout::{contract as contract_key, key};
 use crate::stage::StageError;
+use crate::table::parquet::{Codec, ParquetOptions};
 
 /// One version of a contract, compiled.
 #[derive(Debug)]
@@ -27,13 +31,38 @@ impl Dataset {
     /// # Errors
     /// A sentence, when the layout does not compile (lint says so earlier, with its place).
     pub fn compile(contract: Contract) -> Result<Self, String> {
-        let hash = crate::contract::canonical::hash(&contract);
+        let hash = canonical::contract_hash(&contract);
         let layout = contract.layout.as_deref().map(|l| Layout::compile(l, &contract.dataset)).transpose().map_err(|e| e.to_string())?;
         Ok(Self { contract, hash, layout })
     }
 
     pub fn name(&self) -> &str {
         self.contract.dataset.as_str()
+    }
+
+    /// Limits of this dataset's batches.
+    pub fn batch_limits(&self) -> Limits {
+        let batch = &self.contract.transform.batch;
+        Limits {
+            max_bytes: batch.max_bytes,
+            max_files: batch.max_files,
+            max_rows: batch.max_rows,
+            linger: batch.linger,
+            quiet: batch.quiet,
+            shards: NonZeroU32::new(batch.shards).unwrap_or(NonZeroU32::MIN),
+        }
+    }
+
+    /// Settings of this dataset's files.
+    pub fn parquet(&self) -> ParquetOptions {
+        let parquet = &self.contract.transform.parquet;
+        let codec = match parquet.compression {
+            ParquetCompression::None => Codec::Uncompressed,
+            ParquetCompression::Snappy => Codec::Snappy,
+            ParquetCompression::Lz4 => Codec::Lz4,
+            ParquetCompression::Zstd(level) => Codec::Zstd(i32::from(level)),
+        };
+        ParquetOptions { codec, row_group_rows: usize::try_from(parquet.row_group_rows).unwrap_or(usize::MAX) }
     }
 }
 
@@ -54,7 +83,7 @@ impl Catalog {
     pub async fn put_in_force(&self, datasets: Vec<Arc<Dataset>>) -> Result<(), object_store::Error> {
         for dataset in &datasets {
             let at = key(&contract_key(dataset.name(), &dataset.hash));
-            let text = crate::contract::canonical::to_canonical_json(&dataset.contract);
+            let text = canonical::canonical_json(&dataset.contract);
             self.lake.put(&at, text.into_bytes().into()).await?;
             self.versions.write().unwrap_or_else(PoisonError::into_inner).insert(dataset.hash.clone(), Arc::clone(dataset));
         }
@@ -89,7 +118,8 @@ impl Catalog {
             Err(e) => return Err(e.into()),
         };
         let text = std::str::from_utf8(&bytes).map_err(|e| missing(format!("{at}: {e}")))?;
-        let contract = crate::contract::canonical::from_canonical_json(text).map_err(|e| missing(format!("{at}: {e}")))?;
+        let contract =
+            parse::parse(at.as_ref(), text).map_err(|faults| missing(faults.first().map_or_else(String::new, ToString::to_string)))?;
         let compiled = Arc::new(Dataset::compile(contract).map_err(|e| missing(format!("{at}: {e}")))?);
         self.versions.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned(), Arc::clone(&compiled));
         Ok(compiled)

@@ -146,7 +146,7 @@ impl Classify {
         };
         Facts::Accepted(Accepted {
             action: drift.action.as_str().to_owned(),
-            shard: shard_of(&sha256, dataset.contract.transform.batch.shards),
+            shard: shard_of(&sha256, dataset.batch_limits().shards),
             sha256,
             rows_physical: signed(drift.physical_rows),
             rows_bad: signed(drift.quarantined_rows),

@@ -35,7 +35,7 @@ use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::table::columns::{Provenance, extend, with_operational};
 use crate::table::footer::{Footer, FooterObject};
-use crate::table::parquet::TableWriter;
+use crate::table::parquet::{ParquetOptions, TableWriter};
 use crate::table::partition::{file_schema, split};
 use crate::wire::codec::CodecError;
 use crate::wire::records::{Admitted, BatchPlan, FORMAT_VERSION, FileObject, PlanMember, StagedBatch, StagedFile, StagedMember};
@@ -285,7 +285,7 @@ fn staged_member(member: &PlanMember, done: &Member) -> StagedMember {
 
 /// Carries the plan out: CPU and nothing else.
 fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opened: Vec<Opened>) -> Result<Staged, StageError> {
-    let mut tables = Tables::new(&dataset.contract, Timestamp::from_millis(plan.sealed_at));
+    let mut tables = Tables::new(dataset, Timestamp::from_millis(plan.sealed_at));
     let mut members = Vec::with_capacity(opened.len());
     for (index, (member, opened)) in plan.members.iter().zip(opened).enumerate() {
         let file_plan = usize::try_from(member.read_plan)
@@ -411,6 +411,7 @@ impl LetterBook {
 /// The files of one plan while they are written.
 struct Tables<'a> {
     contract: &'a Contract,
+    parquet: ParquetOptions,
     sealed_at: Timestamp,
     /// Compiled once per input schema: members of one plan share it but for raw columns.
     derives: Vec<(SchemaRef, Arc<Derive>)>,
@@ -423,8 +424,8 @@ struct OpenTable {
 }
 
 impl<'a> Tables<'a> {
-    fn new(contract: &'a Contract, sealed_at: Timestamp) -> Self {
-        Self { contract, sealed_at, derives: Vec::new(), open: BTreeMap::new() }
+    fn new(dataset: &'a Dataset, sealed_at: Timestamp) -> Self {
+        Self { contract: &dataset.contract, parquet: dataset.parquet(), sealed_at, derives: Vec::new(), open: BTreeMap::new() }
     }
 
     fn derive(&mut self, schema: &SchemaRef) -> Result<Arc<Derive>, String> {
@@ -489,8 +490,7 @@ impl<'a> Tables<'a> {
                         "one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"
                     ));
                 }
-                let writer =
-                    TableWriter::new(Sink::default(), rows.schema(), self.contract.transform.parquet).map_err(|e| e.to_string())?;
+                let writer = TableWriter::new(Sink::default(), rows.schema(), self.parquet).map_err(|e| e.to_string())?;
                 self.open.insert(at.clone(), OpenTable { writer, objects: Vec::new() });
             }
             let table = self.open.get_mut(&at).expect("it was opened above");

@@ -268,15 +268,15 @@ impl Validate {
         };
         let first_landed = known.newest.as_ref().map_or(Timestamp::from_millis(landed.landed_at), |n| n.first_landed);
         let date: NaiveDate = facts.date.unwrap_or_else(|| first_landed.date());
-        let late = match &contract.lateness {
+        let late = match contract.lateness.allowed {
             None => false,
-            Some(rule) => {
+            Some(allowed) => {
                 let happened = lateness::Happened::of(None, facts.date);
-                let late = matches!(lateness::judge(happened, Some(first_landed), rule.allowed), lateness::Lateness::Late { .. });
-                if late && rule.on_late == OnLate::Quarantine {
+                let late = matches!(lateness::judge(happened, Some(first_landed), allowed), lateness::Lateness::Late { .. });
+                if late && contract.lateness.on_late == OnLate::Quarantine {
                     return Err(refused(
                         ReasonCode::LateArriving,
-                        format!("{date} landed at {first_landed}, later than {} allows", rule.allowed),
+                        format!("{date} landed at {first_landed}, later than {} allows", allowed),
                     ));
                 }
                 late
