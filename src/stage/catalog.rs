@@ -101,13 +101,18 @@ impl Catalog {
         self.current.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// The version with this hash, if it was asked for before.
+    pub fn loaded(&self, hash: &str) -> Option<Arc<Dataset>> {
+        self.versions.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
     /// The version with this hash.
     ///
     /// # Errors
     /// `ContractMissing` when it is gone or no contract; `Store` when the lake does not answer.
     pub async fn version(&self, dataset: &str, hash: &str) -> Result<Arc<Dataset>, StageError> {
-        if let Some(known) = self.versions.read().unwrap_or_else(PoisonError::into_inner).get(hash) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.loaded(hash) {
+            return Ok(known);
         }
         let missing = |detail: String| StageError::Refused { reason: ReasonCode::ContractMissing, detail };
         let name: DatasetName = dataset.parse().map_err(|e| missing(format!("{e}")))?;

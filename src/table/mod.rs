@@ -6,3 +6,4 @@ pub mod columns;
 pub mod footer;
 pub mod parquet;
 pub mod partition;
+pub mod rewrite;
