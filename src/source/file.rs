@@ -35,9 +35,16 @@ pub struct Cursor {
 /// What a page holds, in the order of the file.
 #[derive(Debug, Clone)]
 pub enum Item {
-    Notice { at: u64, raw: Vec<u8>, notice: Notice },
+    Notice {
+        at: u64,
+        raw: Vec<u8>,
+        notice: Notice,
+    },
     /// A line that is too long: its first bytes.
-    TooLong { at: u64, raw: Vec<u8> },
+    TooLong {
+        at: u64,
+        raw: Vec<u8>,
+    },
 }
 
 /// One piece of the file.

@@ -21,7 +21,7 @@ pub struct Claim {
     pub dataset: DatasetName,
     /// Event pattern; `None`: by the key's prefix.
     pub route: Option<Value>,
-    pub priority: Option<i64>,
+    pub priority: i64,
     pub layout: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Claim {
         let contract = &dataset.contract;
         Self {
             dataset: contract.dataset.clone(),
-            route: contract.route.clone(),
+            route: contract.route.as_ref().map(|r| r.pattern.clone()),
             priority: contract.route_priority,
             layout: contract.layout.clone(),
         }
@@ -88,7 +88,7 @@ impl Routes {
         let mut routes = Vec::with_capacity(claims.len());
         for claim in claims {
             match Pattern::compile(&claim.pattern()) {
-                Ok(pattern) => routes.push(Route { dataset: claim.dataset.clone(), pattern, priority: claim.priority }),
+                Ok(pattern) => routes.push(Route { dataset: claim.dataset.clone(), pattern, priority: Some(claim.priority) }),
                 Err(faults) => {
                     let fault = faults.first().map(ToString::to_string).unwrap_or_default();
                     error!(dataset = %claim.dataset, fault, "the route does not compile, nothing is routed by it");
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::domain::object::{ObjectRef, ObjectVersion};
 
-    fn claim(dataset: &str, route: Option<Value>, priority: Option<i64>, layout: Option<&str>) -> Claim {
+    fn claim(dataset: &str, route: Option<Value>, priority: i64, layout: Option<&str>) -> Claim {
         Claim { dataset: dataset.parse().unwrap(), route, priority, layout: layout.map(str::to_owned) }
     }
 
@@ -200,9 +200,9 @@ mod tests {
     #[test]
     fn contracts_without_a_route_take_their_prefix() {
         let claims = [
-            claim("orders", None, None, None),
-            claim("events", None, None, Some("in/{dataset}/{yyyy}/{file}")),
-            claim("odd", None, None, Some("{{x}}/{file}")),
+            claim("orders", None, 0, None),
+            claim("events", None, 0, Some("in/{dataset}/{yyyy}/{file}")),
+            claim("odd", None, 0, Some("{{x}}/{file}")),
         ];
         for (key, dataset) in [
             ("landing/orders/a.csv", Some("orders")),
@@ -220,9 +220,9 @@ mod tests {
     #[test]
     fn the_higher_priority_wins_and_equals_belong_to_nobody() {
         let by = |prefix: &str| Some(json!({ "object": { "key": [{ "prefix": prefix }] } }));
-        let wide = claim("wide", by("in/"), None, None);
-        let narrow = claim("narrow", by("in/n/"), Some(1), None);
-        let level = claim("level", by("in/n/"), None, None);
+        let wide = claim("wide", by("in/"), 0, None);
+        let narrow = claim("narrow", by("in/n/"), 1, None);
+        let level = claim("level", by("in/n/"), 0, None);
         assert_eq!(routed(&[wide.clone(), narrow], "in/n/a").as_deref(), Some("narrow"));
         assert_eq!(routed(&[wide.clone(), level.clone()], "in/n/a"), None);
         assert_eq!(routed(&[wide, level], "in/m/a").as_deref(), Some("wide"));
@@ -231,19 +231,15 @@ mod tests {
     #[test]
     fn equal_routes_are_ambiguous_and_spoil_nothing_else() {
         let by = |prefix: &str| Some(json!({ "object": { "key": [{ "prefix": prefix }] } }));
-        let claims = [
-            claim("a", by("x/"), None, None),
-            claim("b", by("x/"), None, None),
-            claim("c", by("x/"), None, None),
-            claim("d", by("y/"), None, None),
-        ];
+        let claims =
+            [claim("a", by("x/"), 0, None), claim("b", by("x/"), 0, None), claim("c", by("x/"), 0, None), claim("d", by("y/"), 0, None)];
         assert_eq!(routed(&claims, "x/1"), None);
         assert_eq!(routed(&claims, "y/1").as_deref(), Some("d"));
     }
 
     #[test]
     fn a_route_that_does_not_compile_spoils_only_itself() {
-        let claims = [claim("bad", Some(json!({ "object": 1 })), None, None), claim("orders", None, None, None)];
+        let claims = [claim("bad", Some(json!({ "object": 1 })), 0, None), claim("orders", None, 0, None)];
         assert_eq!(routed(&claims, "landing/orders/1").as_deref(), Some("orders"));
         assert_eq!(routed(&claims, "landing/bad/1"), None);
     }

@@ -424,7 +424,13 @@ impl Stage for Bridge {
             (Found::Silent(detail), _) => {
                 state.attempts = state.attempts.saturating_add(1);
                 let wait = Backoff::default().wait(state.attempts, 1.0);
-                warn!(stage = StageName::Bridge.as_str(), source = source.name, attempts = state.attempts, detail, "source does not answer");
+                warn!(
+                    stage = StageName::Bridge.as_str(),
+                    source = source.name,
+                    attempts = state.attempts,
+                    detail,
+                    "source does not answer"
+                );
                 state.next_poll_at = now.plus(wait).millis();
             }
             _ => state.next_poll_at = state.next_poll_at.min(now.millis()),
