@@ -4,6 +4,7 @@
 //! nothing here writes anything.
 
 pub mod assemble;
+pub mod bridge;
 pub mod buckets;
 pub mod catalog;
 pub mod check;
