@@ -1,1 +1,6 @@
-//! (to be written)
+//! The shell's rooms: wiring, runs, the demo.
+
+pub mod board;
+pub mod contracts;
+pub mod run;
+pub mod wiring;
