@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lakegate::contract::lint::lint;
 use lakegate::contract::model::Contract;
 use lakegate::contract::parse::parse;
 
@@ -22,6 +23,9 @@ fn committed_contracts_have_no_fault_and_name_real_schemas() {
         let contract = load(name);
         let schema: serde_json::Value = serde_json::from_str(contract.avro_text().expect("a schema")).expect("JSON");
         apache_avro::Schema::parse(&schema).expect("Avro");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts").join(name)).expect("the contract");
+        let faults = lint(name, &text, &contract);
+        assert!(faults.is_empty(), "{}", faults.iter().map(|f| format!("{f}\n")).collect::<String>());
         assert_eq!(schema["fields"].as_array().expect("fields").len(), columns, "{name}");
     }
 }

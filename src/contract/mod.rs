@@ -4,8 +4,10 @@
 //! (what no single key can tell) into [`model::Contract`]. Deliberately absent: reading files, the
 //! pattern language, DQDL and the layout's grammar, which belong to their own rooms.
 
+pub mod canonical;
 pub mod fault;
 pub mod fields;
+pub mod lint;
 pub mod model;
 pub mod parse;
 pub mod sections;
