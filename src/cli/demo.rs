@@ -52,7 +52,7 @@ pub async fn run(args: DemoArgs) -> ExitCode {
         Ok(outcome) => {
             teller.say("done");
             show(&args, &outcome);
-            exit::OK.into()
+            if outcome.is_repaired() { exit::OK.into() } else { exit::report(&anyhow::anyhow!("{} was not published by its replay", outcome.repaired), exit::INTERNAL) }
         }
         Err(e) => {
             let code = match &e {
@@ -90,7 +90,9 @@ fn show(args: &DemoArgs, outcome: &Outcome) {
         "\n{} landed: {} published, {} quarantined, {} duplicate; {} rows published in {} s",
         t.objects.landed, t.objects.published, t.objects.quarantined, t.objects.duplicate, t.rows.published, t.seconds
     );
-    println!("{} was quarantined, its contract repaired, and replayed: published once.", outcome.repaired);
+    if outcome.is_repaired() {
+        println!("{} was quarantined, its contract repaired, and replayed: published once.", outcome.repaired);
+    }
     let lake = outcome.lake.display();
     println!(
         "\nThe tables:      duckdb -c \"select ingest_date, count(*) from read_parquet('{lake}/curated/flights/**/*.parquet', hive_partitioning=true, union_by_name=true) group by 1 order by 1\""
