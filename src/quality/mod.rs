@@ -1,1 +1,14 @@
-//! (to be written)
+//! DQDL, the rules language of AWS Glue: text to tree, tree to plan, one pass over an object's rows to a report.
+//!
+//! ```text
+//!  text ─lexer▸ tokens ─parser▸ Ruleset ─Plan::compile▸ Plan ─Evaluation::push*▸ finish ▸ Report ─verdict▸ ObjectVerdict
+//! ```
+//!
+//! Deliberately absent: a SQL engine (`where` comes through [`plan::PredicateCompiler`]), history, files and
+//! other data sets; rules that need them are reported as not evaluated, with the reason.
+
+pub mod catalog;
+pub mod lexer;
+pub mod parser;
+pub mod print;
+pub mod syntax;
