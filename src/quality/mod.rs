@@ -8,7 +8,18 @@
 //! other data sets; rules that need them are reported as not evaluated, with the reason.
 
 pub mod catalog;
+pub mod columns;
+pub mod condition;
+pub mod datatype;
+pub mod evaluate;
+pub mod judge;
 pub mod lexer;
+pub mod lint;
+pub mod measure;
 pub mod parser;
+pub mod pattern;
+pub mod plan;
 pub mod print;
+pub mod report;
+pub mod rows;
 pub mod syntax;

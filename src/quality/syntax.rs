@@ -22,9 +22,19 @@ impl PartialEq for Place {
     }
 }
 
+/// How much a diagnostic weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The rules cannot be used as they are.
+    Error,
+    /// The rules can be used; something in them has no effect.
+    Note,
+}
+
 /// One fault of a document, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    pub severity: Severity,
     pub line: u32,
     pub column: u32,
     /// The rule type the fault stands in, if any.
@@ -34,7 +44,12 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub fn new(place: Place, rule: Option<&str>, message: impl Into<String>) -> Self {
-        Self { line: place.line, column: place.column, rule: rule.map(str::to_owned), message: message.into() }
+        Self { severity: Severity::Error, line: place.line, column: place.column, rule: rule.map(str::to_owned), message: message.into() }
+    }
+
+    /// The same as a note.
+    pub fn into_note(self) -> Self {
+        Self { severity: Severity::Note, ..self }
     }
 }
 
@@ -92,6 +107,7 @@ pub struct Label {
 
 /// A rule, or rules combined.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every node is a rule")]
 pub enum Node {
     Rule(Rule),
     Composite(Composite),
