@@ -1,4 +1,5 @@
 //! argv → cli → exit code.
+
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    lakegate::cli::main()
 }

@@ -58,6 +58,12 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("source", "clock", "polling waits on the clock"),
     ("source", "lake", "a listing reads a store"),
     ("source", "wire", "landing records"),
+    // Upwards: the bridge is step 0 of the pipeline, and writes as a stage writes. Narrow on purpose; no other path.
+    ("source", "pipeline::outlet", "landing records and letters leave through the same outlet"),
+    ("source", "pipeline::topics", "the name of the landing topic"),
+    ("source", "stage::letters", "the letter of an unreadable notification and its bound"),
+    ("source", "stage::catalog", "the routes of the contracts in force"),
+    ("source", "stage::validate::family_word", "one spelling of a sequencer's family"),
     ("state", "broker", "the changelog is a topic"),
     ("wire", "registry", "records are framed with registered ids"),
     ("wire", "lake", "claim checks are objects"),

@@ -1,2 +1,7 @@
-//! (to be written)
+//! The shell's rooms: wiring, runs, the demo.
+
+pub mod board;
+pub mod contracts;
 pub mod demo_inputs;
+pub mod run;
+pub mod wiring;

@@ -33,13 +33,9 @@ pub fn parse(file: &str, text: &str) -> Result<Contract, Vec<Fault>> {
 fn read_contract(root: &Item<'_>, text: &str, faults: &mut Faults) -> Option<Contract> {
     let mut fields = Fields::open(root, faults)?;
     let dataset = read_dataset(&mut fields, faults);
-    let placeholder = || "dataset".parse().map_err(|e| tracing::trace!(%e)).ok();
-    let known = match &dataset {
-        Some(name) => Some(name.clone()),
-        None => placeholder(),
-    };
     // Without a name the rest is still read, so that its faults are told too.
-    let mut contract = defaults(known?)?;
+    let name = dataset.clone().or_else(|| "unnamed".parse().ok())?;
+    let mut contract = defaults(name)?;
 
     fields.set_some("owner", &mut contract.owner, faults, Item::name);
     fields.set("mode", &mut contract.mode, faults, |i, f| i.word(words::MODES, f));

@@ -8,6 +8,8 @@ use crate::domain::time::Span;
 /// A topic by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
+    /// Control topic of the bridge: a record's key names a source to be asked at once.
+    Sources,
     Landing,
     Validated,
     Classified,
@@ -43,6 +45,7 @@ impl Topics {
 
     pub fn name(&self, topic: Topic) -> TopicName {
         let word = match topic {
+            Topic::Sources => "sources".to_owned(),
             Topic::Landing => "landing".to_owned(),
             Topic::Validated => "validated".to_owned(),
             Topic::Classified => "classified".to_owned(),
@@ -67,7 +70,8 @@ impl Topics {
     /// The topic a stage reads.
     pub fn input(stage: StageName) -> Topic {
         match stage {
-            StageName::Bridge | StageName::Replay => Topic::Replay,
+            StageName::Bridge => Topic::Sources,
+            StageName::Replay => Topic::Replay,
             StageName::Validate => Topic::Landing,
             StageName::Classify => Topic::Validated,
             StageName::Assemble => Topic::Classified,
@@ -84,6 +88,7 @@ impl Topics {
         let week = Cleanup::Delete { retention: Span::from_secs(7 * 86_400) };
         let kept = Cleanup::Delete { retention: self.retention };
         let mut specs = vec![
+            (Topic::Sources, week),
             (Topic::Landing, kept),
             (Topic::Validated, week),
             (Topic::Classified, week),

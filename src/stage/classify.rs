@@ -136,7 +136,12 @@ impl Classify {
     fn judged(&self, input: &ValidatedObject, dataset: &Dataset, observed: &Observed) -> Facts {
         let drift = &observed.drift;
         let sha256 = hex(&observed.totals.sha256);
-        let decision = decision_json(input, &sha256, observed);
+        let record = observed.record(
+            &format!("{}/{}", input.admitted.bucket, input.admitted.key),
+            input.admitted.version_id.clone(),
+            &dataset.contract,
+        );
+        let decision = serde_json::to_value(record).expect("a decision record is plain data");
         let Some(plan) = observed.file_plan().filter(|_| drift.action != Action::Quarantine && drift.rows_reject.is_none()) else {
             let (reason, detail) = match &drift.rows_reject {
                 Some(rows) => (rows.reason, format!("{} of {} rows are bad", rows.quarantined, rows.physical)),
@@ -155,40 +160,6 @@ impl Classify {
             schema_version: drift.registered_version.and_then(|v| i32::try_from(v).ok()),
         })
     }
-}
-
-/// The decision record of one file (drift.md §2.8).
-fn decision_json(input: &ValidatedObject, sha256: &str, observed: &Observed) -> Value {
-    let drift = &observed.drift;
-    let findings: Vec<Value> = drift.findings.iter().map(finding_json).collect();
-    let candidates: Vec<Value> = drift.rename_candidates.iter().map(|c| json!(format!("{c:?}"))).collect();
-    let landed = drift.physical_rows.saturating_sub(drift.quarantined_rows);
-    json!({
-        "format_version": 1,
-        "file": format!("{}/{}", input.admitted.bucket, input.admitted.key),
-        "version_id": input.admitted.version_id,
-        "sha256": sha256,
-        "dataset": input.dataset,
-        "registered_version": drift.registered_version,
-        "dialect": observed.resolved,
-        "events": observed.events.iter().map(|e| json!({ "reason": e.reason.as_str(), "detail": e.detail })).collect::<Vec<_>>(),
-        "findings": findings,
-        "kinds": drift.kinds.iter().map(|k| k.as_str()).collect::<Vec<_>>(),
-        "breaking": drift.breaking,
-        "action": drift.action.as_str(),
-        "new_version": drift.new_version,
-        "rows": { "physical": drift.physical_rows, "landed": landed, "quarantined": drift.quarantined_rows, "deduplicated": 0 },
-        "raw_columns": drift.raw_columns,
-        "rename_candidates": candidates,
-    })
-}
-
-fn finding_json(f: &crate::schema::finding::Finding) -> Value {
-    json!({
-        "code": f.code.as_str(), "kind": f.kind.as_str(), "path": f.path, "from": f.from, "to": f.to,
-        "evidence": { "rows": f.evidence.rows, "bad": f.evidence.bad, "non_null": f.evidence.non_null, "inferred": f.evidence.inferred, "example": f.evidence.example, "row": f.evidence.row, "detail": f.evidence.detail },
-        "policy_bit": f.policy_bit, "breaking": f.breaking, "action": f.action.as_str(),
-    })
 }
 
 /// The breaking findings in one sentence.

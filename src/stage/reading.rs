@@ -19,6 +19,7 @@ use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::Observer;
 use crate::schema::plan::ReadPlan;
 use crate::schema::read::{RowCounts, TypedBlock, TypedReader};
+use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::shape::Shape;
 
 /// Content of an object, readable without awaiting.
@@ -69,6 +70,22 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The decision record of the file (drift.md §2.8), with the rows as predicted.
+    pub fn record(&self, file: &str, version_id: Option<String>, dataset: &Contract) -> DecisionRecord {
+        let dialect = self.resolved.csv.as_ref().map(|csv| {
+            let declared = dataset.source.csv.declared.as_ref().map(|d| d.delimiter.clone()).filter(|d| *d != csv.delimiter);
+            DialectRecord {
+                delimiter: csv.delimiter.clone(),
+                expected: declared,
+                encoding: self.resolved.encoding.as_str().to_owned(),
+                header: csv.header,
+            }
+        });
+        let sha256 = Some(self.totals.sha256.iter().map(|b| format!("{b:02x}")).collect());
+        let facts = FileFacts { file: file.to_owned(), version_id, sha256, dataset: dataset.dataset.to_string(), dialect };
+        DecisionRecord::new(facts, &self.drift, Some(RowsRecord::predicted(&self.drift)))
+    }
+
     /// How to read the file; `None` when nothing of it lands.
     pub fn file_plan(&self) -> Option<FilePlan> {
         Some(FilePlan { resolved: self.resolved.clone(), plan: self.drift.plan.clone()? })

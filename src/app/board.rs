@@ -1,0 +1,211 @@
+//! The status board: follows `landing` and `status` and knows what is still in flight.
+//!
+//! Every landing record ends in exactly one terminal status (decisions.md 6), so counting needs
+//! only the landing records that have not ended yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::broker::{LogError, PollLimit, Reader};
+use crate::domain::position::{NextOffset, Partition};
+use crate::pipeline::outlet::Outlet;
+use crate::pipeline::topics::Topic;
+use crate::stage::letters::State;
+use crate::wire::codec::CodecError;
+use crate::wire::records::ObjectStatus;
+
+/// Records read at a time.
+const CHUNK: PollLimit = PollLimit { records: 5_000, bytes: 8 << 20 };
+
+/// The board could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// Landing records by how they ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Objects {
+    pub landed: u64,
+    pub published: u64,
+    pub registered: u64,
+    pub quarantined: u64,
+    pub duplicate: u64,
+    pub superseded: u64,
+    pub ignored: u64,
+}
+
+/// Rows of the landing records that ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Rows {
+    #[serde(rename = "in")]
+    pub physical: u64,
+    pub published: u64,
+    pub quarantined: u64,
+    pub deduplicated: u64,
+}
+
+/// The last line of `run --json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Totals {
+    pub objects: Objects,
+    pub rows: Rows,
+    pub reasons: BTreeMap<String, u64>,
+    pub seconds: f64,
+}
+
+/// How one landing record ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub object: String,
+    pub dataset: Option<String>,
+    pub status: State,
+    pub reason: Option<String>,
+    pub rows: Rows,
+    pub run_id: String,
+    pub replay_id: Option<String>,
+    pub landing: (u32, u64),
+}
+
+pub struct Board {
+    reader: Arc<dyn Reader>,
+    outlet: Outlet,
+    landing: BTreeMap<u32, u64>,
+    status: BTreeMap<u32, u64>,
+    in_flight: BTreeSet<(u32, u64)>,
+    /// Ended before their landing record was read here.
+    early: BTreeSet<(u32, u64)>,
+    totals: Totals,
+    /// Endings in the order they were read, if they are kept.
+    kept: Option<Vec<Ended>>,
+}
+
+impl Board {
+    /// Counts what lands from `from` on (per partition of `landing`); everything before is not counted.
+    pub fn new(reader: Arc<dyn Reader>, outlet: Outlet, keep_endings: bool) -> Self {
+        Self {
+            reader,
+            outlet,
+            landing: BTreeMap::new(),
+            status: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            early: BTreeSet::new(),
+            totals: Totals::default(),
+            kept: keep_endings.then(Vec::new),
+        }
+    }
+
+    /// Reads everything up to the ends of both topics.
+    pub async fn catch_up(&mut self) -> Result<(), BoardError> {
+        for p in 0..self.outlet.topics.partitions() {
+            self.catch_up_landing(p).await?;
+            self.catch_up_status(p).await?;
+        }
+        Ok(())
+    }
+
+    async fn catch_up_landing(&mut self, p: u32) -> Result<(), BoardError> {
+        let at = self.outlet.topics.at(Topic::Landing, Partition(p));
+        loop {
+            let next = NextOffset(self.landing.get(&p).copied().unwrap_or(0));
+            let chunk = self.reader.read(&at, next, CHUNK).await?;
+            self.landing.insert(p, chunk.next.0);
+            if chunk.records.is_empty() {
+                return Ok(());
+            }
+            for record in chunk.records {
+                self.totals.objects.landed += 1;
+                let place = (p, record.offset.0);
+                if !self.early.remove(&place) {
+                    self.in_flight.insert(place);
+                }
+            }
+        }
+    }
+
+    async fn catch_up_status(&mut self, p: u32) -> Result<(), BoardError> {
+        let at = self.outlet.topics.at(Topic::Status, Partition(p));
+        loop {
+            let next = NextOffset(self.status.get(&p).copied().unwrap_or(0));
+            let chunk = self.reader.read(&at, next, CHUNK).await?;
+            self.status.insert(p, chunk.next.0);
+            if chunk.records.is_empty() {
+                return Ok(());
+            }
+            for record in chunk.records {
+                let Some(value) = &record.value else { continue };
+                let row: ObjectStatus = self.outlet.codec.decode(value)?;
+                self.count(&row);
+            }
+        }
+    }
+
+    fn count(&mut self, row: &ObjectStatus) {
+        let Some(state) = State::from_word(&row.status).filter(|s| s.is_terminal()) else { return };
+        let place = (u32::try_from(row.landing_partition).unwrap_or(u32::MAX), u64::try_from(row.landing_offset).unwrap_or(u64::MAX));
+        if !self.in_flight.remove(&place) {
+            // The status was read before its landing record; a second ending of one record is none.
+            let landed_here = self.landing.get(&place.0).is_some_and(|next| place.1 < *next);
+            if landed_here || !self.early.insert(place) {
+                return;
+            }
+        }
+        let objects = &mut self.totals.objects;
+        let counter = match state {
+            State::Published => &mut objects.published,
+            State::Registered => &mut objects.registered,
+            State::Quarantined => &mut objects.quarantined,
+            State::Duplicate => &mut objects.duplicate,
+            State::Superseded => &mut objects.superseded,
+            State::Ignored => &mut objects.ignored,
+            State::Admitted => return,
+        };
+        *counter += 1;
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        let rows = Rows { physical: count(row.rows_in), published: count(row.rows_published), quarantined: count(row.rows_quarantined), deduplicated: count(row.rows_deduplicated) };
+        if matches!(state, State::Published | State::Registered | State::Quarantined) {
+            self.totals.rows.physical += rows.physical;
+            self.totals.rows.published += rows.published;
+            self.totals.rows.quarantined += rows.quarantined;
+            self.totals.rows.deduplicated += rows.deduplicated;
+        }
+        if let Some(reason) = &row.reason {
+            *self.totals.reasons.entry(reason.clone()).or_default() += 1;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(Ended {
+                object: format!("{}/{}", row.bucket, row.key),
+                dataset: row.dataset.clone(),
+                status: state,
+                reason: row.reason.clone(),
+                rows,
+                run_id: row.run_id.clone(),
+                replay_id: row.replay_id.clone(),
+                landing: place,
+            });
+        }
+    }
+
+    /// Every landing record read so far has ended.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Endings since the last call, in the order they were read.
+    pub fn take_endings(&mut self) -> Vec<Ended> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}

@@ -1,0 +1,123 @@
+//! Running a process: until told to stop, or until everything that landed has ended.
+
+use std::sync::Arc;
+
+use crate::app::board::{Board, BoardError, Ended, Totals};
+use crate::app::wiring::{Engine, Options, StartError, start};
+use crate::clock::{Clock, Stopwatch, sleep};
+use crate::domain::time::Span;
+use crate::pipeline::runner::Halt;
+
+/// How often the board looks.
+const LOOK_EVERY: Span = Span::from_millis(20);
+
+/// When a run ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Only by a signal, or when a stage halts.
+    Stopped,
+    /// Every source listed to its end and every landing record ended.
+    Idle { timeout: Option<Span> },
+}
+
+/// A run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Halted(#[from] Halt),
+    #[error(transparent)]
+    Board(#[from] BoardError),
+    #[error("{in_flight} objects are still in flight after {waited}")]
+    Timeout { in_flight: usize, waited: Span },
+    #[error("a stage ended unexpectedly: {detail}")]
+    Stage { detail: String },
+}
+
+/// Called with the figures so far and what ended since the last call.
+pub trait Watcher: Send {
+    fn saw(&mut self, totals: &Totals, in_flight: usize, ended: Vec<Ended>);
+}
+
+/// A watcher that looks away.
+pub struct Nobody;
+
+impl Watcher for Nobody {
+    fn saw(&mut self, _: &Totals, _: usize, _: Vec<Ended>) {}
+}
+
+/// A process that runs, and its board.
+pub struct Running {
+    pub engine: Engine,
+    pub board: Board,
+    started: Stopwatch,
+}
+
+impl Running {
+    /// # Errors
+    /// Those of [`start`].
+    pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, RunError> {
+        let started = Stopwatch::start();
+        let engine = start(options, clock).await?;
+        let board = Board::new(Arc::clone(&engine.reader), engine.outlet.clone(), true);
+        Ok(Self { engine, board, started })
+    }
+
+    /// Waits until nothing is in flight. A halted stage ends the wait with its reason.
+    pub async fn until_idle(&mut self, timeout: Option<Span>, watcher: &mut dyn Watcher) -> Result<Totals, RunError> {
+        let begun = self.engine.clock.now();
+        loop {
+            // Sources first: what they land afterwards is seen by the board.
+            let listed = self.engine.listed.is_complete();
+            self.board.catch_up().await?;
+            let ended = self.board.take_endings();
+            watcher.saw(self.board.totals(), self.board.in_flight(), ended);
+            if listed && self.board.is_idle() {
+                return Ok(self.totals());
+            }
+            if let Some(done) = self.engine.stages.try_join_next() {
+                return Err(ended_early(done));
+            }
+            let waited = self.engine.clock.now().since(begun);
+            if timeout.is_some_and(|t| waited > t) {
+                return Err(RunError::Timeout { in_flight: self.board.in_flight(), waited });
+            }
+            sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits for a stage to end: only a halt or a stop makes one.
+    pub async fn until_stopped(&mut self) -> Result<(), RunError> {
+        let stop = self.engine.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            done = self.engine.stages.join_next() => match done {
+                None => Ok(()),
+                Some(done) => Err(ended_early(done)),
+            },
+        }
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals { seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0, ..self.board.totals().clone() }
+    }
+
+    /// Drains: every stage finishes or abandons its round and leaves its group.
+    pub async fn stop(mut self) -> Result<(), RunError> {
+        self.engine.stop.cancel();
+        while let Some(done) = self.engine.stages.join_next().await {
+            done.map_err(|e| RunError::Stage { detail: e.to_string() })??;
+        }
+        Ok(())
+    }
+}
+
+fn ended_early(done: Result<Result<(), Halt>, tokio::task::JoinError>) -> RunError {
+    match done {
+        Ok(Ok(())) => RunError::Stage { detail: "it stopped by itself".to_owned() },
+        Ok(Err(halt)) => halt.into(),
+        Err(e) => RunError::Stage { detail: e.to_string() },
+    }
+}

@@ -1,0 +1,165 @@
+//! From what a source says to records: landings, and letters for what nobody can read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::broker::OutRecord;
+use crate::domain::names::StageName;
+use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
+use crate::event::{EventClass, ObjectEvent, ParseOptions, RecordError};
+use crate::pipeline::outlet::{Outlet, Placed};
+use crate::pipeline::topics::Topic;
+use crate::quarantine::remedy::remedy;
+use crate::source::routing::{Router, Routes};
+use crate::stage::letters::RAW_BYTES_MAX;
+use crate::stage::validate::family_word;
+use crate::wire::codec::CodecError;
+use crate::wire::records::{FORMAT_VERSION, LandedObject, QuarantineLetter};
+
+/// Faults told of one notification; what is beyond is counted.
+pub const FAULTS_MAX: usize = 100;
+
+/// How an object came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Event,
+    Listing,
+}
+
+impl Origin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Event => "event",
+            Origin::Listing => "listing",
+        }
+    }
+}
+
+/// One notification, sorted.
+#[derive(Debug, Clone, Default)]
+pub struct Notice {
+    /// Objects that came or went.
+    pub events: Vec<ObjectEvent>,
+    /// Records about no object, and events that concern nobody here (tags, access, storage class).
+    pub ignored: usize,
+    pub faults: Vec<RecordError>,
+}
+
+impl Notice {
+    /// Reads one notification of any family.
+    pub fn read(bytes: &[u8], options: &ParseOptions) -> Self {
+        let parsed = crate::event::parse(bytes, options);
+        let n_events = parsed.events.len();
+        let events: Vec<_> = parsed.events.into_iter().filter(|e| e.class != EventClass::Other).collect();
+        Self { ignored: parsed.ignorable.len() + n_events - events.len(), events, faults: parsed.errors }
+    }
+
+    /// The faults as people read them, bounded.
+    pub fn complaint(&self) -> String {
+        let mut texts: Vec<String> = self.faults.iter().take(5).map(tell).collect();
+        if self.faults.len() > texts.len() {
+            texts.push(format!("and {} more", self.faults.len() - texts.len()));
+        }
+        texts.join("; ")
+    }
+}
+
+fn tell(fault: &RecordError) -> String {
+    match fault.record {
+        Some(record) => format!("record {record}: {}: {}", fault.reason, fault.detail),
+        None => format!("{}: {}", fault.reason, fault.detail),
+    }
+}
+
+/// The fact of an event as it lands.
+pub fn landed(routes: &Routes, event: &ObjectEvent, source: &str, origin: Origin, now: Timestamp) -> LandedObject {
+    let version = &event.version;
+    LandedObject {
+        format_version: FORMAT_VERSION,
+        dataset: routes.dataset_for(event).map(|d| d.to_string()),
+        bucket: event.object.bucket.to_string(),
+        key: event.object.key.to_string(),
+        version_id: version.version_id.clone(),
+        etag: version.etag.clone(),
+        size: version.size.map(|s| i64::try_from(s).unwrap_or(i64::MAX)),
+        sequencer: version.sequencer.as_ref().map(|s| s.text.clone()),
+        sequencer_family: version.sequencer.as_ref().map(|s| family_word(s.family).to_owned()),
+        last_modified: version.last_modified.map(Timestamp::millis),
+        event_time: event.time.map(Timestamp::millis),
+        event_name: event.event_name.clone(),
+        removed: matches!(event.class, EventClass::Removed { .. }),
+        source: source.to_owned(),
+        origin: origin.as_str().to_owned(),
+        landed_at: now.millis(),
+        replay: None,
+    }
+}
+
+/// Makes the records sources send. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    pub outlet: Outlet,
+    pub router: Arc<Router>,
+}
+
+impl Intake {
+    /// Lands every event, routed by the contracts in force.
+    ///
+    /// # Errors
+    /// `Misfit` when a record does not fit its own schema: a broken promise of ours.
+    pub fn landings(&self, events: &[ObjectEvent], source: &str, origin: Origin, now: Timestamp) -> Result<Vec<OutRecord>, CodecError> {
+        let routes = self.router.current();
+        events.iter().map(|e| self.landing(&landed(&routes, e, source, origin, now))).collect()
+    }
+
+    /// One landing record, on the partition of its `bucket/key`.
+    pub fn landing(&self, object: &LandedObject) -> Result<OutRecord, CodecError> {
+        let placed = format!("{}/{}", object.bucket, object.key);
+        let mut headers = vec![("source".to_owned(), object.source.clone().into())];
+        if let Some(dataset) = &object.dataset {
+            headers.push(("dataset".to_owned(), dataset.clone().into()));
+        }
+        self.outlet.record(Topic::Landing, &placed, Placed::By(&placed), object, headers)
+    }
+
+    /// The letter of a notification (or a part of one) that cannot be read, with its first bytes. The same bytes
+    /// from the same source make the same letter.
+    pub fn unreadable(&self, source: &str, raw: &[u8], detail: String, now: Timestamp) -> Result<OutRecord, CodecError> {
+        let digest = Sha256::digest(raw);
+        let token: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let key = format!("{source}#{token}");
+        tracing::info!(stage = StageName::Bridge.as_str(), source, reason = %ReasonCode::EventUnreadable, detail, "notification quarantined");
+        let letter = QuarantineLetter {
+            format_version: FORMAT_VERSION,
+            dataset: None,
+            bucket: String::new(),
+            key: key.clone(),
+            version_id: None,
+            run_id: format!("notice-{token}"),
+            token,
+            generation: 0,
+            replay_id: None,
+            landing_partition: -1,
+            landing_offset: -1,
+            stage: StageName::Bridge.as_str().to_owned(),
+            reason: ReasonCode::EventUnreadable.as_str().to_owned(),
+            detail,
+            evidence: json!({ "source": source, "bytes": raw.len() }).to_string(),
+            remedy: remedy(ReasonCode::EventUnreadable).to_owned(),
+            whole_object: true,
+            rows_quarantined: 0,
+            reasons: BTreeMap::new(),
+            row_letters: None,
+            samples: Vec::new(),
+            contract_hash: None,
+            raw: Some(raw[..raw.len().min(RAW_BYTES_MAX)].to_vec()),
+            at: now.millis(),
+        };
+        let headers = vec![("source".to_owned(), source.to_owned().into()), ("run_id".to_owned(), letter.run_id.clone().into())];
+        self.outlet.record(Topic::Quarantine, &key, Placed::By(&key), &letter, headers)
+    }
+}

@@ -1,0 +1,471 @@
+//! Bridge: pull sources as tasks of a group (decisions.md 13).
+//!
+//! A source belongs to the partition of its name. Its input is "it is due": gather reads one
+//! bounded page, decide lands what is new, and cursor and seen-set are committed with the
+//! landings. A source that does not answer waits on its own; it holds no other up. A record on the
+//! control topic whose key names a source makes it due at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::broker::Record;
+use crate::broker::partitioner::partition_of;
+use crate::domain::backoff::Backoff;
+use crate::domain::names::StageName;
+use crate::domain::position::Partition;
+use crate::domain::reason::ReasonCode;
+use crate::domain::time::{Span, Timestamp};
+use crate::pipeline::work::Work;
+use crate::source::file::{Cursor, FilePage, Item, LINE_BYTES_MAX, NoticeFile};
+use crate::source::landing::{Intake, Origin, landed};
+use crate::source::listing::{self, Listing, PAGE_OBJECTS, Page, PageNumber};
+use crate::stage::{Decision, Stage, StageError, Verdict};
+use crate::state::{Change, View};
+use crate::wire::codec::CodecError;
+use crate::wire::records::{FORMAT_VERSION, LandedObject};
+
+/// An unfinished last line that stands still this long is judged as it is.
+const TORN_PATIENCE: Span = Span::from_secs(10);
+
+/// A source that is asked, again and again.
+pub struct PullSource {
+    /// Names it in records, in state and on the control topic; no `/`.
+    pub name: String,
+    pub kind: PullKind,
+    /// Wait between the end of one round and the start of the next.
+    pub poll: Span,
+}
+
+/// What is asked.
+pub enum PullKind {
+    /// A bucket, or a directory behind the same seam.
+    Listing(Listing),
+    File(NoticeFile),
+}
+
+/// The sources cannot be bridged as configured.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SourcesError {
+    #[error("two sources are named {name}")]
+    Twice { name: String },
+    #[error("{name:?} is no name of a source: it is empty or contains /")]
+    Name { name: String },
+}
+
+/// Which sources this process has read to their end since it started, for `--until-idle`. A source
+/// another replica owns stays outstanding here.
+#[derive(Debug, Default)]
+pub struct ListedOnce {
+    sources: Mutex<BTreeMap<String, Listed>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    NotBegun,
+    /// Rounds that were complete when this process first read the source.
+    Since(u64),
+    Once,
+}
+
+impl ListedOnce {
+    /// Names of sources not yet read to their end, sorted.
+    pub fn outstanding(&self) -> Vec<String> {
+        self.with(|all| all.iter().filter(|(_, l)| **l != Listed::Once).map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Every source was read to its end, and what it held is committed.
+    pub fn is_complete(&self) -> bool {
+        self.outstanding().is_empty()
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Listed>) -> T) -> T {
+        f(&mut self.sources.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn began(&self, name: &str, rounds: u64) {
+        self.with(|all| {
+            if let Some(listed @ Listed::NotBegun) = all.get_mut(name) {
+                *listed = Listed::Since(rounds);
+            }
+        });
+    }
+
+    fn committed(&self, name: &str, rounds: u64) {
+        self.with(|all| {
+            if let Some(listed) = all.get_mut(name)
+                && matches!(listed, Listed::Since(at) if rounds > *at)
+            {
+                *listed = Listed::Once;
+            }
+        });
+    }
+}
+
+/// The stage.
+pub struct Bridge {
+    intake: Intake,
+    sources: Vec<PullSource>,
+    listed: Arc<ListedOnce>,
+    work: Work,
+    page_objects: usize,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Read on in this source.
+    Read(usize),
+    /// Somebody asked for this source; it becomes due.
+    Asked(usize),
+    /// Somebody asked for a source that is not configured here.
+    Unknown,
+}
+
+/// What reading a source found.
+pub enum Found {
+    Objects {
+        number: PageNumber,
+        page: Arc<Page>,
+    },
+    Lines(FilePage),
+    /// It does not answer.
+    Silent(String),
+    Nothing,
+}
+
+/// What is kept of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceState {
+    format_version: u32,
+    next_poll_at: i64,
+    /// Rounds that were read to their end.
+    rounds: u64,
+    /// Pages read of the round in progress.
+    page: u64,
+    /// Of a file.
+    at: u64,
+    skipping: bool,
+    /// Length of the unfinished last line, and since when it stands.
+    torn: Option<(u64, i64)>,
+    /// Times in a row it did not answer.
+    attempts: u32,
+}
+
+impl Default for SourceState {
+    fn default() -> Self {
+        let never_polled = Timestamp::EPOCH.millis();
+        Self { format_version: 1, next_poll_at: never_polled, rounds: 0, page: 0, at: 0, skipping: false, torn: None, attempts: 0 }
+    }
+}
+
+impl SourceState {
+    fn number(&self) -> PageNumber {
+        PageNumber { round: self.rounds, page: self.page }
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.at, skipping: self.skipping }
+    }
+
+    fn end_round(&mut self, poll: Span, now: Timestamp) {
+        self.rounds += 1;
+        self.page = 0;
+        self.next_poll_at = now.plus(poll).millis();
+    }
+
+    fn load(view: View<'_>, name: &str) -> Result<Self, StageError> {
+        let Some(bytes) = view.get(&state_key(name))? else { return Ok(Self::default()) };
+        serde_json::from_slice(&bytes).map_err(|e| StageError::Broken { detail: format!("state of source {name}: {e}") })
+    }
+
+    fn store(&self, name: &str) -> Change {
+        Change { key: state_key(name), value: Some(serde_json::to_vec(self).expect("text and numbers always serialize").into()) }
+    }
+}
+
+fn state_key(name: &str) -> Vec<u8> {
+    format!("source/{name}").into_bytes()
+}
+
+fn seen_key(name: &str, key: &str) -> Vec<u8> {
+    format!("seen/{name}/{key}").into_bytes()
+}
+
+impl Bridge {
+    /// # Errors
+    /// `Twice` and `Name`: names are keys of state.
+    pub fn new(intake: Intake, sources: Vec<PullSource>, work: Work) -> Result<Self, SourcesError> {
+        let mut listed = BTreeMap::new();
+        for source in &sources {
+            let name = source.name.clone();
+            if name.is_empty() || name.contains('/') {
+                return Err(SourcesError::Name { name });
+            }
+            if listed.insert(name.clone(), Listed::NotBegun).is_some() {
+                return Err(SourcesError::Twice { name });
+            }
+        }
+        let listed = Arc::new(ListedOnce { sources: Mutex::new(listed) });
+        Ok(Self { intake, sources, listed, work, page_objects: PAGE_OBJECTS })
+    }
+
+    /// Objects of one page, by default [`PAGE_OBJECTS`].
+    #[must_use]
+    pub fn with_page(mut self, n_objects: usize) -> Self {
+        self.page_objects = n_objects.max(1);
+        self
+    }
+
+    /// How far this process is; stays valid after the bridge moved into its runner.
+    pub fn listed(&self) -> Arc<ListedOnce> {
+        Arc::clone(&self.listed)
+    }
+
+    /// Where a source lives.
+    pub fn partition(&self, name: &str) -> Partition {
+        partition_of(name.as_bytes(), self.intake.outlet.topics.partitions())
+    }
+
+    fn owned<'s>(&'s self, partition: Partition) -> impl Iterator<Item = (usize, &'s PullSource)> + 's {
+        self.sources.iter().enumerate().filter(move |(_, s)| self.partition(&s.name) == partition)
+    }
+
+    fn source(&self, idx: usize) -> Result<&PullSource, StageError> {
+        self.sources.get(idx).ok_or_else(|| StageError::Broken { detail: format!("there is no source {idx}") })
+    }
+
+    /// Lands what the seen-set does not know; the rest is silent.
+    fn objects(
+        &self,
+        view: View<'_>,
+        source: &PullSource,
+        listing: &Listing,
+        page: &Page,
+        decision: &mut Decision,
+        now: Timestamp,
+    ) -> Result<(), StageError> {
+        let routes = self.intake.router.current();
+        let mut n_new = 0;
+        for meta in &page.objects {
+            let key = meta.location.as_ref();
+            let token = listing::version(meta).token();
+            let seen = seen_key(&source.name, key);
+            if view.get(&seen)?.as_deref() == Some(token.as_bytes()) {
+                continue;
+            }
+            let object = match listing.event(meta) {
+                Some(event) => landed(&routes, &event, &source.name, Origin::Listing, now),
+                // Validate refuses the key; it must not vanish here.
+                None => nameless(listing, meta, &source.name, now),
+            };
+            decision.sends.push(self.intake.landing(&object)?);
+            decision.changes.push(Change { key: seen, value: Some(token.into_bytes().into()) });
+            n_new += 1;
+        }
+        if n_new > 0 {
+            info!(stage = StageName::Bridge.as_str(), source = source.name, objects = n_new, "objects listed");
+        }
+        Ok(())
+    }
+
+    fn lines(
+        &self,
+        source: &PullSource,
+        state: &mut SourceState,
+        page: &FilePage,
+        decision: &mut Decision,
+        now: Timestamp,
+    ) -> Result<(), StageError> {
+        for item in &page.items {
+            match item {
+                Item::Notice { at, raw, notice } => {
+                    decision.sends.extend(self.intake.landings(&notice.events, &source.name, Origin::Event, now)?);
+                    if !notice.faults.is_empty() {
+                        let detail = format!("the line at byte {at}: {}", notice.complaint());
+                        decision.sends.push(self.intake.unreadable(&source.name, raw, detail, now)?);
+                    }
+                }
+                Item::TooLong { at, raw } => {
+                    let detail = format!("the line at byte {at} has more than {LINE_BYTES_MAX} bytes");
+                    decision.sends.push(self.intake.unreadable(&source.name, raw, detail, now)?);
+                }
+            }
+        }
+        (state.at, state.skipping) = (page.next.at, page.next.skipping);
+        if !page.last {
+            return Ok(());
+        }
+        let Some(torn) = &page.torn else {
+            state.torn = None;
+            state.end_round(source.poll, now);
+            return Ok(());
+        };
+        let len = torn.len() as u64;
+        let since = state.torn.filter(|(l, _)| *l == len && page.items.is_empty()).map_or(now, |(_, at)| Timestamp::from_millis(at));
+        if now.since(since) < TORN_PATIENCE {
+            // Somebody may be writing: the round ends once the line does.
+            state.torn = Some((len, since.millis()));
+            state.next_poll_at = now.plus(source.poll.min(TORN_PATIENCE)).millis();
+            return Ok(());
+        }
+        let detail = format!("the last line, at byte {}, ends in the middle", state.at);
+        decision.sends.push(self.intake.unreadable(&source.name, torn, detail, now)?);
+        state.at += len;
+        state.torn = None;
+        state.end_round(source.poll, now);
+        Ok(())
+    }
+}
+
+/// An object whose key no event may carry.
+fn nameless(listing: &Listing, meta: &object_store::ObjectMeta, source: &str, now: Timestamp) -> LandedObject {
+    let version = listing::version(meta);
+    LandedObject {
+        format_version: FORMAT_VERSION,
+        dataset: None,
+        bucket: listing.bucket().to_string(),
+        key: meta.location.to_string(),
+        version_id: version.version_id,
+        etag: version.etag,
+        size: version.size.map(|s| i64::try_from(s).unwrap_or(i64::MAX)),
+        sequencer: None,
+        sequencer_family: None,
+        last_modified: version.last_modified.map(Timestamp::millis),
+        event_time: None,
+        event_name: "ObjectCreated:Listed".to_owned(),
+        removed: false,
+        source: source.to_owned(),
+        origin: Origin::Listing.as_str().to_owned(),
+        landed_at: now.millis(),
+        replay: None,
+    }
+}
+
+#[async_trait]
+impl Stage for Bridge {
+    const NAME: StageName = StageName::Bridge;
+    type Input = Due;
+    type Known = SourceState;
+    type Facts = Found;
+
+    fn decode(&self, record: &Record, _: &[u8]) -> Result<Due, CodecError> {
+        let asked = self.sources.iter().position(|s| s.name.as_bytes() == record.key.as_ref());
+        Ok(asked.map_or(Due::Unknown, Due::Asked))
+    }
+
+    fn weight(&self, input: &Due) -> u64 {
+        let Due::Read(idx) = input else { return 0 };
+        match self.sources.get(*idx).map(|s| &s.kind) {
+            Some(PullKind::Listing(_)) => self.page_objects as u64 * 1024,
+            // A chunk, and its events.
+            Some(PullKind::File(_)) => 32 << 20,
+            None => 0,
+        }
+    }
+
+    fn look(&self, view: View<'_>, input: &Due) -> Result<SourceState, StageError> {
+        match input {
+            Due::Read(idx) => SourceState::load(view, &self.source(*idx)?.name),
+            Due::Asked(_) | Due::Unknown => Ok(SourceState::default()),
+        }
+    }
+
+    async fn gather(&self, input: &Due, known: SourceState) -> Result<Found, StageError> {
+        let Due::Read(idx) = input else { return Ok(Found::Nothing) };
+        let source = self.source(*idx)?;
+        self.listed.began(&source.name, known.rounds);
+        match &source.kind {
+            PullKind::Listing(listing) => {
+                let number = known.number();
+                Ok(match listing.page(number, self.page_objects).await {
+                    Ok(page) => Found::Objects { number, page },
+                    Err(e) => Found::Silent(e.to_string()),
+                })
+            }
+            PullKind::File(file) => {
+                let (reading, cursor) = (file.clone(), known.cursor());
+                Ok(match self.work.run(move || reading.page(cursor)).await? {
+                    Ok(page) => Found::Lines(page),
+                    Err(e) => Found::Silent(format!("{}: {e}", file.path.display())),
+                })
+            }
+        }
+    }
+
+    fn decide(&self, view: View<'_>, input: &Due, found: Found, now: Timestamp) -> Result<Verdict, StageError> {
+        let mut decision = Decision::default();
+        let (Due::Read(idx) | Due::Asked(idx)) = input else { return Ok(Verdict::Done(decision)) };
+        let source = self.source(*idx)?;
+        let mut state = SourceState::load(view, &source.name)?;
+        match (found, &source.kind) {
+            (Found::Objects { number, page }, PullKind::Listing(listing)) => {
+                if state.number() != number {
+                    return Ok(Verdict::Again);
+                }
+                self.objects(view, source, listing, &page, &mut decision, now)?;
+                state.attempts = 0;
+                if page.last {
+                    state.end_round(source.poll, now);
+                } else {
+                    state.page += 1;
+                }
+            }
+            (Found::Lines(page), PullKind::File(_)) => {
+                if state.cursor() != page.from {
+                    return Ok(Verdict::Again);
+                }
+                state.attempts = 0;
+                self.lines(source, &mut state, &page, &mut decision, now)?;
+            }
+            (Found::Silent(detail), _) => {
+                state.attempts = state.attempts.saturating_add(1);
+                let wait = Backoff::default().wait(state.attempts, 1.0);
+                warn!(
+                    stage = StageName::Bridge.as_str(),
+                    source = source.name,
+                    attempts = state.attempts,
+                    detail,
+                    "source does not answer"
+                );
+                state.next_poll_at = now.plus(wait).millis();
+            }
+            _ => state.next_poll_at = state.next_poll_at.min(now.millis()),
+        }
+        decision.changes.push(state.store(&source.name));
+        Ok(Verdict::Done(decision))
+    }
+
+    fn refuse(&self, _: &Due, _: ReasonCode, detail: &str, _: Timestamp) -> Result<Decision, StageError> {
+        // Sources are ours; what they say is judged line by line and object by object.
+        Err(StageError::Broken { detail: detail.to_owned() })
+    }
+
+    fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Due>, StageError> {
+        let mut due = Vec::new();
+        for (idx, source) in self.owned(view.partition()) {
+            if SourceState::load(view, &source.name)?.next_poll_at <= now.millis() {
+                due.push(Due::Read(idx));
+            }
+        }
+        Ok(due)
+    }
+
+    fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
+        let mut next = None;
+        for (_, source) in self.owned(view.partition()) {
+            let state = SourceState::load(view, &source.name)?;
+            // Asked between transactions: what the state says is committed.
+            self.listed.committed(&source.name, state.rounds);
+            let at = Timestamp::from_millis(state.next_poll_at);
+            next = Some(next.map_or(at, |n: Timestamp| n.min(at)));
+        }
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests;
