@@ -1,10 +1,10 @@
 //! The command line: one subcommand a file, every core usable by hand.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod demo;
 pub mod exit;
 pub mod run;
 
@@ -18,6 +18,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it work: golden files, a burst and two weeks of real flights through all stages, one
+    /// object into quarantine and back. Nothing needs to be installed.
+    Demo(demo::DemoArgs),
     /// Run the bridge and the stages: landed files become published tables.
     ///
     /// On one machine the flags alone are enough:
@@ -41,6 +44,7 @@ pub fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => demo::run(args).await,
             Command::Run(args) => run::run(args).await,
         }
     })
@@ -49,7 +53,11 @@ pub fn main() -> ExitCode {
 /// `[NAME=]URL`: NAME, by default the last path segment, is the bucket.
 pub fn landing(text: &str) -> Result<(String, String), String> {
     if let Some((name, url)) = text.split_once('=').filter(|(name, _)| !name.contains('/')) {
-        return if name.is_empty() || url.is_empty() { Err(format!("{text:?} is not [NAME=]URL")) } else { Ok((name.to_owned(), url.to_owned())) };
+        return if name.is_empty() || url.is_empty() {
+            Err(format!("{text:?} is not [NAME=]URL"))
+        } else {
+            Ok((name.to_owned(), url.to_owned()))
+        };
     }
     let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let absolute = std::fs::canonicalize(text).ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
@@ -57,9 +65,4 @@ pub fn landing(text: &str) -> Result<(String, String), String> {
         Some(name) => Ok((name, text.to_owned())),
         None => Err(format!("{text:?} has no last segment to name the bucket; write NAME=URL")),
     }
-}
-
-/// A path argument as text for messages.
-pub fn shown(path: &PathBuf) -> String {
-    path.display().to_string()
 }
