@@ -32,6 +32,7 @@ use crate::stage::assemble::Assemble;
 use crate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
 use crate::stage::catalog::{Catalog, Dataset};
+use crate::stage::check::Check;
 use crate::stage::classify::Classify;
 use crate::stage::letters::Clerk;
 use crate::stage::project::{Letters, Reports};
@@ -280,6 +281,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     })?;
     spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
+    spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;
     let reader = broker.reader();
     spawn.stage(Replay { outlet: outlet.clone(), reader: Arc::clone(&reader) })?;
