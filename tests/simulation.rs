@@ -174,8 +174,8 @@ impl Log for ChaoticLog {
             }
         }
     }
-    fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
-        self.inner.seek(partition, to)
+    async fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
+        self.inner.seek(partition, to).await
     }
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
         self.inner.release(partitions).await
