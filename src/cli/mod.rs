@@ -5,12 +5,29 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::out::Out;
+
+pub mod contract;
+pub mod events;
 pub mod exit;
+pub mod input;
+pub mod out;
+pub mod route;
 pub mod run;
+pub mod schema;
+pub mod table;
 
 /// The gate between a landing bucket and a trusted data lake. Landed is not trusted.
 #[derive(Debug, Parser)]
-#[command(name = "lakegate", version, max_term_width = 100)]
+#[command(
+    name = "lakegate",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Every command explains itself with --help and prints JSON with --json.\n\
+                  Exit codes of every command: 64 usage or configuration, 70 internal failure,\n\
+                  75 a store, broker or registry does not answer; others stand in the command's help."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -23,6 +40,18 @@ pub enum Command {
     /// On one machine the flags alone are enough:
     ///   lakegate run --landing ./landing --lake ./lake --contracts ./contracts --until-idle
     Run(run::RunArgs),
+    /// Work on contracts: what a dataset promises.
+    #[command(subcommand)]
+    Contract(contract::ContractCommand),
+    /// Read object-store events by hand.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Try event patterns by hand: which dataset does an object belong to?
+    #[command(subcommand)]
+    Route(route::RouteCommand),
+    /// Compare Avro schemas as a registry would.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
 }
 
 /// Parses the arguments and runs the command.
@@ -42,14 +71,43 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run::run(args).await,
+            other => match dispatch(other, &mut Out::standard()) {
+                Ok(code) => code.into(),
+                // Whoever reads has seen enough, as with `| head`.
+                Err(e) if closed_pipe(&e) => exit::OK.into(),
+                Err(e) => exit::report(&e, exit::code_of(&e)),
+            },
         }
     })
+}
+
+/// Runs one command of those that neither start nor ask a process.
+///
+/// # Errors
+/// Those of the command; [`exit::code_of`] tells whose fault it is.
+pub fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(_) => anyhow::bail!("run starts a process"),
+        Command::Contract(command) => contract::run(command, out),
+        Command::Events(command) => events::run(command, out),
+        Command::Route(command) => route::run(command, out),
+        Command::Schema(command) => schema::run(command, out),
+    }
+}
+
+fn closed_pipe(error: &anyhow::Error) -> bool {
+    let is_closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|c| c.downcast_ref().is_some_and(is_closed))
 }
 
 /// `[NAME=]URL`: NAME, by default the last path segment, is the bucket.
 pub fn landing(text: &str) -> Result<(String, String), String> {
     if let Some((name, url)) = text.split_once('=').filter(|(name, _)| !name.contains('/')) {
-        return if name.is_empty() || url.is_empty() { Err(format!("{text:?} is not [NAME=]URL")) } else { Ok((name.to_owned(), url.to_owned())) };
+        return if name.is_empty() || url.is_empty() {
+            Err(format!("{text:?} is not [NAME=]URL"))
+        } else {
+            Ok((name.to_owned(), url.to_owned()))
+        };
     }
     let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let absolute = std::fs::canonicalize(text).ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
@@ -63,3 +121,6 @@ pub fn landing(text: &str) -> Result<(String, String), String> {
 pub fn shown(path: &PathBuf) -> String {
     path.display().to_string()
 }
+
+#[cfg(test)]
+mod tests;
