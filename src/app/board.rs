@@ -167,7 +167,12 @@ impl Board {
         };
         *counter += 1;
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        let rows = Rows { physical: count(row.rows_in), published: count(row.rows_published), quarantined: count(row.rows_quarantined), deduplicated: count(row.rows_deduplicated) };
+        let rows = Rows {
+            physical: count(row.rows_in),
+            published: count(row.rows_published),
+            quarantined: count(row.rows_quarantined),
+            deduplicated: count(row.rows_deduplicated),
+        };
         if matches!(state, State::Published | State::Registered | State::Quarantined) {
             self.totals.rows.physical += rows.physical;
             self.totals.rows.published += rows.published;

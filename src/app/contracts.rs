@@ -47,7 +47,8 @@ pub fn one(file: &Path) -> Result<Dataset, Vec<String>> {
     let name = file.display().to_string();
     let text = read(file).map_err(|e| vec![e])?;
     let mut contract = parse(&name, &text).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let beside = |path: &str| read(&file.parent().unwrap_or(Path::new(".")).join(path)).map_err(|e| vec![format!("{name}: schema.avro: {e}")]);
+    let beside =
+        |path: &str| read(&file.parent().unwrap_or(Path::new(".")).join(path)).map_err(|e| vec![format!("{name}: schema.avro: {e}")]);
     if let Some(path) = contract.avro_path().map(str::to_owned) {
         contract = contract.with_avro(beside(&path)?);
     }

@@ -2,5 +2,7 @@
 
 pub mod board;
 pub mod contracts;
+pub mod demo;
+pub mod demo_inputs;
 pub mod run;
 pub mod wiring;

@@ -121,3 +121,35 @@ fn ended_early(done: Result<Result<(), Halt>, tokio::task::JoinError>) -> RunErr
         Err(e) => RunError::Stage { detail: e.to_string() },
     }
 }
+
+impl Running {
+    /// Waits until the projections (letters, reports) have caught up with their topics.
+    pub async fn settle(&self) -> Result<(), RunError> {
+        use crate::domain::names::StageName;
+        use crate::domain::position::Partition;
+        use crate::pipeline::topics::Topics;
+        let topics = &self.engine.outlet.topics;
+        for stage in [StageName::Letters, StageName::Reports] {
+            for p in 0..topics.partitions() {
+                let at = topics.at(Topics::input(stage), Partition(p));
+                let begun = self.engine.clock.now();
+                loop {
+                    let end = self.engine.reader.bounds(&at).await.map_err(BoardError::from)?.end;
+                    let done = self.engine.reader.committed(stage.as_str(), &at).await.map_err(BoardError::from)?;
+                    if end.0 == 0 || done.is_some_and(|d| d >= end) {
+                        break;
+                    }
+                    let waited = self.engine.clock.now().since(begun);
+                    if waited > SETTLE_MAX {
+                        return Err(RunError::Timeout { in_flight: 0, waited });
+                    }
+                    sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Projections that take longer than this are stuck.
+const SETTLE_MAX: Span = Span::from_secs(60);

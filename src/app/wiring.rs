@@ -27,10 +27,12 @@ use crate::schema::options::Compatibility;
 use crate::source::landing::Intake;
 use crate::source::listing::Listing;
 use crate::source::routing::Router;
+use crate::stage::Stage;
 use crate::stage::assemble::Assemble;
 use crate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
 use crate::stage::catalog::{Catalog, Dataset};
+use crate::stage::check::Check;
 use crate::stage::classify::Classify;
 use crate::stage::letters::Clerk;
 use crate::stage::project::{Letters, Reports};
@@ -38,7 +40,6 @@ use crate::stage::publish::Publish;
 use crate::stage::replay::Replay;
 use crate::stage::transform::Transform;
 use crate::stage::validate::Validate;
-use crate::stage::Stage;
 use crate::state::StateStore;
 use crate::state::folder::FolderStore;
 use crate::state::memory::MemoryStore;
@@ -165,8 +166,11 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
     let sync = if options.durability == Durability::Sync { Sync::Always } else { Sync::Never };
     let lake = url::open(&options.lake, sync)?;
     let name = options.lake.clone();
-    probe::conditional_puts(&lake, &format!("start-{}", std::process::id())).await.map_err(|source| StartError::Probe { lake: name.clone(), source })?;
-    let id = identity::claim(&lake, &Uuid::new_v4().to_string()).await.map_err(|source| StartError::Identity { lake: name.clone(), source })?;
+    probe::conditional_puts(&lake, &format!("start-{}", std::process::id()))
+        .await
+        .map_err(|source| StartError::Probe { lake: name.clone(), source })?;
+    let id =
+        identity::claim(&lake, &Uuid::new_v4().to_string()).await.map_err(|source| StartError::Identity { lake: name.clone(), source })?;
     let broker = match &options.state {
         None => EmbeddedBroker::in_memory(Arc::clone(clock)),
         Some(state) => {
@@ -193,7 +197,12 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
     let failed = |e: std::io::Error| StartError::State { state: state.display().to_string(), detail: e.to_string() };
     match std::fs::read_to_string(&file) {
         Ok(known) if known.trim() == id => Ok(()),
-        Ok(known) => Err(StartError::OtherLake { state: state.display().to_string(), expected: known.trim().to_owned(), lake: lake.to_owned(), found: id.to_owned() }),
+        Ok(known) => Err(StartError::OtherLake {
+            state: state.display().to_string(),
+            expected: known.trim().to_owned(),
+            lake: lake.to_owned(),
+            found: id.to_owned(),
+        }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::write(&file, id).map_err(failed),
         Err(e) => Err(failed(e)),
     }
@@ -215,7 +224,10 @@ pub async fn put_contracts_in_force(folder: &Path, catalog: &Catalog, registry: 
             registry.set_mode(&contract.subject, mode).await?;
         }
         if let Some(text) = contract.avro_text() {
-            registry.register(&contract.subject, text).await.map_err(|source| StartError::Schema { dataset: dataset.name().to_owned(), source })?;
+            registry
+                .register(&contract.subject, text)
+                .await
+                .map_err(|source| StartError::Schema { dataset: dataset.name().to_owned(), source })?;
         }
     }
     let datasets: Vec<Arc<Dataset>> = datasets;
@@ -269,6 +281,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     })?;
     spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
+    spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;
     let reader = broker.reader();
     spawn.stage(Replay { outlet: outlet.clone(), reader: Arc::clone(&reader) })?;

@@ -1,6 +1,5 @@
 //! The command line: one subcommand a file, every core usable by hand.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -8,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::cli::out::Out;
 
 pub mod contract;
+pub mod demo;
 pub mod events;
 pub mod exit;
 pub mod input;
@@ -35,6 +35,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it work: golden files, a burst and two weeks of real flights through all stages, one
+    /// object into quarantine and back. Nothing needs to be installed.
+    Demo(demo::DemoArgs),
     /// Run the bridge and the stages: landed files become published tables.
     ///
     /// On one machine the flags alone are enough:
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => demo::run(args).await,
             Command::Run(args) => run::run(args).await,
             other => match dispatch(other, &mut Out::standard()) {
                 Ok(code) => code.into(),
@@ -87,7 +91,7 @@ pub fn main() -> ExitCode {
 /// Those of the command; [`exit::code_of`] tells whose fault it is.
 pub fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
     match command {
-        Command::Run(_) => anyhow::bail!("run starts a process"),
+        Command::Run(_) | Command::Demo(_) => anyhow::bail!("a pipeline is started by main"),
         Command::Contract(command) => contract::run(command, out),
         Command::Events(command) => events::run(command, out),
         Command::Route(command) => route::run(command, out),
@@ -115,11 +119,6 @@ pub fn landing(text: &str) -> Result<(String, String), String> {
         Some(name) => Ok((name, text.to_owned())),
         None => Err(format!("{text:?} has no last segment to name the bucket; write NAME=URL")),
     }
-}
-
-/// A path argument as text for messages.
-pub fn shown(path: &PathBuf) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]

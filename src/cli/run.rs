@@ -79,7 +79,10 @@ impl Watcher for Terminal {
         let ended = totals.objects.landed - in_flight as u64;
         if self.live && ended != self.shown {
             self.shown = ended;
-            eprint!("\r{ended} of {} objects, {} rows published, {} quarantined   ", totals.objects.landed, totals.rows.published, totals.objects.quarantined);
+            eprint!(
+                "\r{ended} of {} objects, {} rows published, {} quarantined   ",
+                totals.objects.landed, totals.rows.published, totals.objects.quarantined
+            );
         }
     }
 }
@@ -87,7 +90,9 @@ impl Watcher for Terminal {
 /// Exit code of a failed run.
 pub fn code_of(error: &RunError) -> u8 {
     match error {
-        RunError::Start(StartError::Registry(_) | StartError::Store(_) | StartError::Probe { .. } | StartError::Identity { .. }) => exit::UNREACHABLE,
+        RunError::Start(StartError::Registry(_) | StartError::Store(_) | StartError::Probe { .. } | StartError::Identity { .. }) => {
+            exit::UNREACHABLE
+        }
         RunError::Start(_) => exit::USAGE,
         RunError::Halted(_) | RunError::Timeout { .. } => exit::HALTED,
         RunError::Board(_) | RunError::Stage { .. } => exit::INTERNAL,
@@ -132,8 +137,14 @@ async fn carry_out(args: &RunArgs) -> Result<u8, RunError> {
         println!("{}", serde_json::to_string(&totals).expect("figures always serialize"));
     } else {
         let o = &totals.objects;
-        println!("{} landed: {} published, {} quarantined, {} duplicate, {} superseded, {} ignored", o.landed, o.published, o.quarantined, o.duplicate, o.superseded, o.ignored);
-        println!("{} rows in: {} published, {} quarantined, {} deduplicated; {} s", totals.rows.physical, totals.rows.published, totals.rows.quarantined, totals.rows.deduplicated, totals.seconds);
+        println!(
+            "{} landed: {} published, {} quarantined, {} duplicate, {} superseded, {} ignored",
+            o.landed, o.published, o.quarantined, o.duplicate, o.superseded, o.ignored
+        );
+        println!(
+            "{} rows in: {} published, {} quarantined, {} deduplicated; {} s",
+            totals.rows.physical, totals.rows.published, totals.rows.quarantined, totals.rows.deduplicated, totals.seconds
+        );
     }
     Ok(verdict(&totals))
 }

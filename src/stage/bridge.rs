@@ -86,6 +86,10 @@ impl ListedOnce {
         f(&mut self.sources.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn is_fresh(&self, name: &str) -> bool {
+        self.with(|all| all.get(name) == Some(&Listed::NotBegun))
+    }
+
     fn began(&self, name: &str, rounds: u64) {
         self.with(|all| {
             if let Some(listed @ Listed::NotBegun) = all.get_mut(name) {
@@ -232,6 +236,14 @@ impl Bridge {
 
     fn owned<'s>(&'s self, partition: Partition) -> impl Iterator<Item = (usize, &'s PullSource)> + 's {
         self.sources.iter().enumerate().filter(move |(_, s)| self.partition(&s.name) == partition)
+    }
+
+    /// A process reads its sources at once when it starts, whenever the last one did.
+    fn next_poll(&self, view: View<'_>, name: &str) -> Result<Timestamp, StageError> {
+        if self.listed.is_fresh(name) {
+            return Ok(Timestamp::EPOCH);
+        }
+        Ok(Timestamp::from_millis(SourceState::load(view, name)?.next_poll_at))
     }
 
     fn source(&self, idx: usize) -> Result<&PullSource, StageError> {
@@ -447,7 +459,7 @@ impl Stage for Bridge {
     fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Due>, StageError> {
         let mut due = Vec::new();
         for (idx, source) in self.owned(view.partition()) {
-            if SourceState::load(view, &source.name)?.next_poll_at <= now.millis() {
+            if self.next_poll(view, &source.name)? <= now {
                 due.push(Due::Read(idx));
             }
         }
@@ -460,7 +472,7 @@ impl Stage for Bridge {
             let state = SourceState::load(view, &source.name)?;
             // Asked between transactions: what the state says is committed.
             self.listed.committed(&source.name, state.rounds);
-            let at = Timestamp::from_millis(state.next_poll_at);
+            let at = self.next_poll(view, &source.name)?;
             next = Some(next.map_or(at, |n: Timestamp| n.min(at)));
         }
         Ok(next)

@@ -124,7 +124,8 @@ impl Opened<'_> {
             let mut at = 0;
             while at < batch.num_rows() {
                 while left == 0 {
-                    (member, left) = owners.next().ok_or_else(|| broken(format!("{} holds more rows than its record counts", self.file.key)))?;
+                    (member, left) =
+                        owners.next().ok_or_else(|| broken(format!("{} holds more rows than its record counts", self.file.key)))?;
                 }
                 let n = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows() - at);
                 each(member, &batch.slice(at, n))?;
@@ -160,7 +161,12 @@ fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Fact
 }
 
 /// What is left of each file that holds rows of somebody held back.
-fn filter(batch: &StagedBatch, dataset: &Dataset, opened: &[Opened<'_>], members: &mut BTreeMap<usize, Judged>) -> Result<Vec<Filtered>, StageError> {
+fn filter(
+    batch: &StagedBatch,
+    dataset: &Dataset,
+    opened: &[Opened<'_>],
+    members: &mut BTreeMap<usize, Judged>,
+) -> Result<Vec<Filtered>, StageError> {
     let mut seen: BTreeMap<usize, u64> = BTreeMap::new();
     let mut books: BTreeMap<usize, (Sink, Vec<String>, u64)> = BTreeMap::new();
     let mut filtered = Vec::new();
@@ -186,11 +192,12 @@ fn filter(batch: &StagedBatch, dataset: &Dataset, opened: &[Opened<'_>], members
             let kept = match members.get(&member).map(|j| &j.verdict) {
                 None | Some(ObjectVerdict::Accept { .. }) => rows.clone(),
                 Some(ObjectVerdict::Reject { .. }) => return Ok(()),
-                Some(ObjectVerdict::AcceptMinusRows { rows: bad, by_rule }) => {
+                Some(ObjectVerdict::AcceptMinusRows { rows: bad, by_rule, .. }) => {
                     let keep: BooleanArray = (0..rows.num_rows()).map(|i| Some(!bad.contains(first + i as u64))).collect();
                     let book = books.entry(member).or_default();
                     for i in (0..rows.num_rows()).filter(|i| !keep.value(*i)) {
-                        let rules: Vec<&str> = by_rule.iter().filter(|(_, set)| set.contains(first + i as u64)).map(|(text, _)| text.as_str()).collect();
+                        let rules: Vec<&str> =
+                            by_rule.iter().filter(|(_, set)| set.contains(first + i as u64)).map(|(text, _)| text.as_str()).collect();
                         hold(book, batch, member, rows, i, &rules)?;
                     }
                     arrow::compute::filter_record_batch(rows, &keep).map_err(broken)?
@@ -206,7 +213,10 @@ fn filter(batch: &StagedBatch, dataset: &Dataset, opened: &[Opened<'_>], members
             }
             Ok(())
         })?;
-        let objects = left.iter().map(|o| crate::stage::transform::footer_object(&batch.members[usize::try_from(o.member).unwrap_or(0)].admitted, count(o.rows))).collect();
+        let objects = left
+            .iter()
+            .map(|o| crate::stage::transform::footer_object(&batch.members[usize::try_from(o.member).unwrap_or(0)].admitted, count(o.rows)))
+            .collect();
         let rows = writer.rows();
         let sink = writer.finish(&Footer { objects, ..held_footer }).map_err(broken)?;
         let left = if rows > 0 { Some((sink.finish().map_err(broken)?, rows, left)) } else { None };
@@ -221,7 +231,14 @@ fn filter(batch: &StagedBatch, dataset: &Dataset, opened: &[Opened<'_>], members
 }
 
 /// One row letter: every failing rule, the row as it would have been published.
-fn hold(book: &mut (Sink, Vec<String>, u64), batch: &StagedBatch, member: usize, rows: &RecordBatch, i: usize, rules: &[&str]) -> Result<(), StageError> {
+fn hold(
+    book: &mut (Sink, Vec<String>, u64),
+    batch: &StagedBatch,
+    member: usize,
+    rows: &RecordBatch,
+    i: usize,
+    rules: &[&str],
+) -> Result<(), StageError> {
     let admitted = &batch.members[member].admitted;
     let number = rows.column_by_name("_source_row").and_then(|c| c.as_any().downcast_ref::<Int64Array>().map(|a| a.value(i)));
     let mut shown = Map::new();
@@ -232,7 +249,8 @@ fn hold(book: &mut (Sink, Vec<String>, u64), batch: &StagedBatch, member: usize,
     }
     let detail = format!("row {}: {}", number.unwrap_or(-1), rules.join("; "));
     let finding = RowFinding { reason: ReasonCode::QualityRule, detail, path: None };
-    let letter = RowLetter::new(&format!("{}/{}", admitted.bucket, admitted.key), None, Value::Object(shown).to_string().as_bytes(), finding);
+    let letter =
+        RowLetter::new(&format!("{}/{}", admitted.bucket, admitted.key), None, Value::Object(shown).to_string().as_bytes(), finding);
     let mut line = Vec::new();
     letter.write_line(&mut line);
     book.0.write_all(&line).map_err(broken)?;
@@ -288,7 +306,14 @@ impl Stage for Check {
                 Some((written, rows, objects)) => {
                     let to = staged_file(&batch.dataset, &batch.batch_id, &written.digest);
                     decision.puts.push(PutObject { to: key(&to), payload: written.payload, how: PutHow::Replace });
-                    *file = StagedFile { key: to, digest: written.digest, bytes: signed(written.bytes), partition: file.partition.clone(), rows: signed(rows), objects };
+                    *file = StagedFile {
+                        key: to,
+                        digest: written.digest,
+                        bytes: signed(written.bytes),
+                        partition: file.partition.clone(),
+                        rows: signed(rows),
+                        objects,
+                    };
                 }
             }
         }
@@ -327,15 +352,31 @@ impl Stage for Check {
                     "rejected".clone_into(&mut member.verdict);
                     member.rows_held = member.rows_staged;
                     let detail = judged.report.as_ref().map_or_else(|| "a hard rule failed".to_owned(), crate::stage::judging::failures);
-                    let charge = Charge { detail, evidence: judged.report.as_ref().map(|r| r.to_json().to_string()), contract_hash: Some(batch.contract_hash.clone()), ..Charge::default() };
-                    let rows = RowCounts { physical: count(member.rows_physical), quarantined: count(member.rows_physical), ..RowCounts::default() };
+                    let charge = Charge {
+                        detail,
+                        evidence: judged.report.as_ref().map(|r| r.to_json().to_string()),
+                        contract_hash: Some(batch.contract_hash.clone()),
+                        ..Charge::default()
+                    };
+                    let rows = RowCounts {
+                        physical: count(member.rows_physical),
+                        quarantined: count(member.rows_physical),
+                        ..RowCounts::default()
+                    };
                     decision.sends.extend(self.clerk.quarantine(&subject, ReasonCode::QualityRule, charge, rows, "DQFailed", now)?);
                 }
             }
             reports.extend(judged.report.map(|r| (format!("{}/{}", subject_of.bucket, subject_of.key), r)));
         }
         let passed: Vec<_> = checked.members.iter().filter(|m| m.verdict.starts_with("accepted")).map(|m| &m.admitted).collect();
-        decision.sends.push(self.clerk.batch_event("DQPassed", &batch.dataset, &batch.batch_id, &passed, json!({ "objects": passed.len() }), now)?);
+        decision.sends.push(self.clerk.batch_event(
+            "DQPassed",
+            &batch.dataset,
+            &batch.batch_id,
+            &passed,
+            json!({ "objects": passed.len() }),
+            now,
+        )?);
         if !reports.is_empty() {
             decision.sends.push(self.report(batch, &reports, now)?);
         }
@@ -349,7 +390,8 @@ impl Stage for Check {
         for member in batch.members.iter().filter(|m| m.verdict == "staged") {
             let subject = Subject { dataset: Some(&batch.dataset), object: &member.admitted };
             let charge = Charge { detail: detail.to_owned(), contract_hash: Some(batch.contract_hash.clone()), ..Charge::default() };
-            let rows = RowCounts { physical: count(member.rows_physical), quarantined: count(member.rows_physical), ..RowCounts::default() };
+            let rows =
+                RowCounts { physical: count(member.rows_physical), quarantined: count(member.rows_physical), ..RowCounts::default() };
             decision.sends.extend(self.clerk.quarantine(&subject, reason, charge, rows, "DQFailed", now)?);
         }
         Ok(decision)
@@ -377,8 +419,18 @@ impl Check {
     fn report(&self, batch: &StagedBatch, reports: &[(String, Report)], now: Timestamp) -> Result<crate::broker::OutRecord, StageError> {
         let tally = |outcome: &str| reports.iter().map(|(_, r)| r.count(outcome)).sum::<u64>();
         let (passed, failed, not_evaluated) = (tally("passed"), tally("failed"), tally("not_evaluated"));
-        let outcome = if failed > 0 { "failed" } else if passed > 0 { "passed" } else { "not_evaluated" };
-        let telling: Map<String, Value> = reports.iter().filter(|(_, r)| r.count("failed") + r.count("not_evaluated") > 0).map(|(o, r)| (o.clone(), r.to_json())).collect();
+        let outcome = if failed > 0 {
+            "failed"
+        } else if passed > 0 {
+            "passed"
+        } else {
+            "not_evaluated"
+        };
+        let telling: Map<String, Value> = reports
+            .iter()
+            .filter(|(_, r)| r.count("failed") + r.count("not_evaluated") > 0)
+            .map(|(o, r)| (o.clone(), r.to_json()))
+            .collect();
         let mut merged: Option<Report> = None;
         for (_, report) in reports {
             match &mut merged {
