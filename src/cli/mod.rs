@@ -6,14 +6,18 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::out::Out;
 
+pub mod ask;
 pub mod contract;
 pub mod demo;
 pub mod events;
 pub mod exit;
 pub mod input;
 pub mod out;
+pub mod quarantine;
+pub mod replay;
 pub mod route;
 pub mod run;
+pub mod runs;
 pub mod schema;
 pub mod table;
 
@@ -43,6 +47,15 @@ pub enum Command {
     /// On one machine the flags alone are enough:
     ///   lakegate run --landing ./landing --lake ./lake --contracts ./contracts --until-idle
     Run(run::RunArgs),
+    /// Send objects through the pipeline again, safely.
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
+    /// See what was held back, and why.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
+    /// See what became of every object.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
     /// Work on contracts: what a dataset promises.
     #[command(subcommand)]
     Contract(contract::ContractCommand),
@@ -75,7 +88,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Run(args) => run::run(args).await,
-            other => match dispatch(other, &mut Out::standard()) {
+            other => match dispatch(other, &mut Out::standard()).await {
                 Ok(code) => code.into(),
                 // Whoever reads has seen enough, as with `| head`.
                 Err(e) if closed_pipe(&e) => exit::OK.into(),
@@ -85,13 +98,16 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Runs one command of those that neither start nor ask a process.
+/// Runs one command of those that start no pipeline.
 ///
 /// # Errors
 /// Those of the command; [`exit::code_of`] tells whose fault it is.
-pub fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
+pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
     match command {
         Command::Run(_) | Command::Demo(_) => anyhow::bail!("a pipeline is started by main"),
+        Command::Replay(command) => replay::run(command, out).await,
+        Command::Quarantine(command) => quarantine::run(command, out).await,
+        Command::Runs(command) => runs::run(command, out).await,
         Command::Contract(command) => contract::run(command, out),
         Command::Events(command) => events::run(command, out),
         Command::Route(command) => route::run(command, out),
