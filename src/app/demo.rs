@@ -193,6 +193,14 @@ async fn replay(running: &Running, key: &str, today: NaiveDate) -> Result<(), De
     running.engine.broker.append(vec![record]).await.map(drop).map_err(|e| failed(e.to_string()))
 }
 
+impl Outcome {
+    /// The repaired object was quarantined first and published exactly once by its replay.
+    pub fn is_repaired(&self) -> bool {
+        let states: Vec<State> = self.endings.iter().filter(|e| e.object.ends_with(&self.repaired)).map(|e| e.status).collect();
+        states == [State::Quarantined, State::Published]
+    }
+}
+
 /// One object's line of the final table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {

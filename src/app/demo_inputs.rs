@@ -82,7 +82,7 @@ pub fn duplicate(today: NaiveDate) -> Input {
 pub fn burst(today: NaiveDate, files: u64) -> Vec<Input> {
     (0..files)
         .map(|n| Input {
-            key: orders_key(today, &format!("burst/orders_{n:04}.csv")),
+            key: orders_key(today, &format!("burst_{n:04}.csv")),
             bytes: orders(today, 10_000 + n * 5, 5, plain).into_bytes(),
         })
         .collect()

@@ -52,7 +52,11 @@ pub async fn run(args: DemoArgs) -> ExitCode {
         Ok(outcome) => {
             teller.say("done");
             show(&args, &outcome);
-            exit::OK.into()
+            if outcome.is_repaired() {
+                exit::OK.into()
+            } else {
+                exit::report(&anyhow::anyhow!("{} was not published by its replay", outcome.repaired), exit::INTERNAL)
+            }
         }
         Err(e) => {
             let code = match &e {
@@ -71,12 +75,12 @@ fn show(args: &DemoArgs, outcome: &Outcome) {
         all.iter().for_each(|line| println!("{}", json_line(line)));
         return;
     }
-    let (burst, told): (Vec<&Line>, Vec<&Line>) = all.iter().partition(|l| l.object.contains("/burst/"));
+    let (burst, told): (Vec<&Line>, Vec<&Line>) = all.iter().partition(|l| l.object.contains("/burst_"));
     let mut rows: Vec<[String; 7]> = told.iter().map(|l| cells(l)).collect();
     let sum = |f: fn(&Line) -> u64| burst.iter().map(|l| f(l)).sum::<u64>().to_string();
     let published = burst.iter().filter(|l| l.status == crate::stage::letters::State::Published).count();
     rows.push([
-        format!("… and {} tiny files under burst/", burst.len()),
+        format!("… and {} tiny files, burst_*.csv", burst.len()),
         format!("{published} PUBLISHED"),
         String::new(),
         sum(|l| l.rows.physical),
@@ -90,7 +94,9 @@ fn show(args: &DemoArgs, outcome: &Outcome) {
         "\n{} landed: {} published, {} quarantined, {} duplicate; {} rows published in {} s",
         t.objects.landed, t.objects.published, t.objects.quarantined, t.objects.duplicate, t.rows.published, t.seconds
     );
-    println!("{} was quarantined, its contract repaired, and replayed: published once.", outcome.repaired);
+    if outcome.is_repaired() {
+        println!("{} was quarantined, its contract repaired, and replayed: published once.", outcome.repaired);
+    }
     let lake = outcome.lake.display();
     println!(
         "\nThe tables:      duckdb -c \"select ingest_date, count(*) from read_parquet('{lake}/curated/flights/**/*.parquet', hive_partitioning=true, union_by_name=true) group by 1 order by 1\""

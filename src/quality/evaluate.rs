@@ -32,6 +32,8 @@ pub(crate) enum State {
     /// In characters.
     Lengths(Moments),
     Compliance(Compliance),
+    /// The column cannot be read in the shape the measure needs.
+    Unreadable(String),
 }
 
 /// What one row of a column is asked.
@@ -128,7 +130,7 @@ impl Evaluation {
             };
             let selected = Selected { n_rows: batch.num_rows(), mask, first };
             if take(&measured.measure, state, &self.tests, &columns, selected).is_none() {
-                self.fault = Some(format!("{:?} cannot read its column", measured.measure));
+                *state = State::Unreadable("the type of the column cannot be read by this rule".to_owned());
             }
         }
     }
@@ -156,6 +158,8 @@ impl Evaluation {
                 (State::Moments(a), State::Moments(b)) | (State::Lengths(a), State::Lengths(b)) => a.merge(b),
                 (State::Together(a), State::Together(b)) => a.merge(b),
                 (State::Compliance(a), State::Compliance(b)) => a.merge(b, by),
+                (mine, State::Unreadable(why)) => *mine = State::Unreadable(why.clone()),
+                (State::Unreadable(_), _) => {}
                 _ => debug_assert!(false, "plans that agree have the same measures"),
             }
         }
@@ -355,3 +359,6 @@ fn tally(column: usize, compliance: &mut Compliance, columns: &Columns<'_>, rows
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

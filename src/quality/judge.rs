@@ -98,6 +98,13 @@ fn leaf(evaluation: &Evaluation, leaf: &Leaf) -> Judged {
     if let Some(reason) = evaluation.fault.as_ref().or_else(|| filtered.and_then(|f| f.fault.as_ref())) {
         return Judged::without_rows(Outcome::Failed { reason: reason.clone() });
     }
+    let unreadable = leaf.measures.iter().find_map(|idx| match &evaluation.states[*idx] {
+        State::Unreadable(reason) => Some(reason.clone()),
+        _ => None,
+    });
+    if let Some(reason) = unreadable {
+        return Judged::without_rows(Outcome::Failed { reason });
+    }
     let view = View { evaluation, leaf, rows: filtered.map_or(evaluation.rows, |f| f.rows) };
     let mut judged = view.judge();
     if let Some(filtered) = filtered {

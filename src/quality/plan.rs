@@ -251,11 +251,7 @@ fn fits(kind: RuleKind, want: &Want, name: &str, schema: &Schema, column: usize)
 
 /// `= NULL` and `!= NULL` ask nothing of the type.
 fn is_null_only(want: &Want) -> bool {
-    match want {
-        Want::Number(Test::Compare { operand: None, .. }) => true,
-        Want::Number(Test::In { items, null: true, .. }) => items.is_empty(),
-        _ => false,
-    }
+    matches!(want, Want::Number(Test::Compare { operand: None, .. }))
 }
 
 fn measures(kind: RuleKind, columns: &[usize], leaf: usize, schema: &Schema) -> Vec<Measure> {

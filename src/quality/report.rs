@@ -162,8 +162,19 @@ impl Report {
     /// Adds the report over the rows that follow: the result is that of one pass over both.
     /// Reports of plans that do not agree merge to a report whose rules all fail with that reason.
     pub fn merge(&mut self, other: &Report) {
-        self.measured.merge(&other.measured);
-        *self = Self::of(self.measured.clone());
+        if let Some(merged) = Self::merge_all([&*self, other]) {
+            *self = merged;
+        }
+    }
+
+    /// The report over the rows of all, in their order, judged once; `None` of none.
+    pub fn merge_all<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Option<Report> {
+        let mut reports = reports.into_iter();
+        let mut measured = reports.next()?.measured.clone();
+        for report in reports {
+            measured.merge(&report.measured);
+        }
+        Some(Self::of(measured))
     }
 
     /// Rules of this outcome: `passed`, `failed` or `not_evaluated`.

@@ -107,6 +107,7 @@ pub struct Label {
 
 /// A rule, or rules combined.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every node is a rule")]
 pub enum Node {
     Rule(Rule),
     Composite(Composite),

@@ -431,13 +431,7 @@ impl Check {
             .filter(|(_, r)| r.count("failed") + r.count("not_evaluated") > 0)
             .map(|(o, r)| (o.clone(), r.to_json()))
             .collect();
-        let mut merged: Option<Report> = None;
-        for (_, report) in reports {
-            match &mut merged {
-                None => merged = Some(report.clone()),
-                Some(all) => all.merge(report),
-            }
-        }
+        let merged = Report::merge_all(reports.iter().map(|(_, r)| r));
         let record = QualityReport {
             format_version: FORMAT_VERSION,
             batch_id: batch.batch_id.clone(),

@@ -15,6 +15,9 @@ enum OperandKind {
     Size,
 }
 
+/// Arithmetic operators in one condition; each may deepen the tree by one.
+const OPERATORS_MAX: usize = 128;
+
 const TIME_UNITS: [&str; 3] = ["days", "hours", "minutes"];
 const SIZE_UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
 const TEXT_WORDS: [&str; 4] = ["EMPTY", "empty", "WHITESPACES_ONLY", "whitespaces_only"];
@@ -125,6 +128,7 @@ impl Parser {
 
     /// Operator and operands; `ordered` operands may be compared by `>` and `between`.
     fn comparison<T>(&mut self, mut operand: impl FnMut(&mut Self) -> Parsed<T>, ordered: bool) -> Parsed<Comparison<T>> {
+        self.operators = 0;
         let place = self.place();
         let operator = match self.peek() {
             Some(Token::Sign("=")) => Some(Operator::Equal),
@@ -194,7 +198,6 @@ impl Parser {
     fn expression(&mut self) -> Parsed<Expression> {
         self.deeper(|p| {
             let mut left = p.atom()?;
-            let mut length = 0;
             loop {
                 let operator = match p.peek() {
                     Some(Token::Sign("+")) => Arithmetic::Add,
@@ -203,10 +206,10 @@ impl Parser {
                     Some(Token::Sign("/")) => Arithmetic::Divide,
                     _ => return Ok(left),
                 };
-                length += 1;
-                if length > super::DEPTH_MAX {
+                p.operators += 1;
+                if p.operators > OPERATORS_MAX {
                     let place = p.place();
-                    return Err(p.note(place, format!("an expression of more than {} operators", super::DEPTH_MAX)));
+                    return Err(p.note(place, format!("a condition of more than {OPERATORS_MAX} arithmetic operators")));
                 }
                 p.advance();
                 let right = p.atom()?;

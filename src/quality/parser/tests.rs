@@ -201,6 +201,8 @@ fn refusals_say_why() {
     refused(&rules(&format!("{}RowCount > 1{}", "(".repeat(100_000), ")".repeat(100_000))), "deeper than");
     refused(&rules(&format!("RowCount > {}1{}", "(".repeat(100_000), ")".repeat(100_000))), "deeper than");
     refused(&rules(&format!("RowCount > 1{}", " + 1".repeat(100_000))), "more than");
+    let wave = format!("{}1{}", "(".repeat(60), " + 1 + 1 + 1)".repeat(60));
+    refused(&rules(&format!("RowCount > {wave}")), "more than");
     refused(&"x".repeat(TEXT_BYTES_MAX + 1), "at most");
 }
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Times whole runs of lakegate and prints a table: wall, CPU and peak resident memory, median of the runs.
+# Usage: scripts/bench.sh [--runs N] [year] [S] [T]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v python3 >/dev/null || { echo "bench: python3 is missing" >&2; exit 1; }
+
+runs=3
+if [[ "${1:-}" == --runs ]]; then runs="${2:?--runs needs a number}"; shift 2; fi
+sets=("$@")
+[[ ${#sets[@]} -gt 0 ]] || sets=(year S T)
+for set in "${sets[@]}"; do
+    [[ "$set" == year || "$set" == S || "$set" == T ]] || { echo "bench: unknown set $set (year, S, T)" >&2; exit 64; }
+done
+
+cargo build --release --locked
+target="${CARGO_TARGET_DIR:-target}"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+for set in "${sets[@]}"; do
+    bucket="$work/$set"
+    if [[ "$set" == year ]]; then
+        mkdir -p "$bucket"
+        cp -R tests/data/nycflights13/landing "$bucket/landing"
+    else
+        python3 -B benches/generate.py "$set" "$bucket" >&2
+    fi
+done
+
+python3 -B - "$target/release/lakegate" "$work" "$runs" "${sets[@]}" <<'PY'
+import json, os, pathlib, shutil, statistics, subprocess, sys, time
+
+binary, work, runs, sets = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+print(f"{'set':6}{'rows in':>12}{'published':>12}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}{'rows/s':>12}")
+for name in sets:
+    seen = []
+    for _ in range(runs):
+        lake, state, log = work / "lake", work / "state", work / "out"
+        for folder in (lake, state):
+            shutil.rmtree(folder, ignore_errors=True)
+        command = [binary, "run", "--landing", str(work / name), "--lake", str(lake), "--contracts", "contracts",
+                   "--state", str(state), "--until-idle", "--json"]
+        with open(log, "wb") as out:
+            start = time.monotonic()
+            child = subprocess.Popen(command, stdout=out)
+            _, status, used = os.wait4(child.pid, 0)
+            wall = time.monotonic() - start
+        child.returncode = code = os.waitstatus_to_exitcode(status)
+        if code != 0:
+            sys.exit(f"bench: {name} ended with {code}")
+        rows = json.loads(log.read_text().strip().splitlines()[-1])["rows"]
+        peak = used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+        seen.append((wall, used.ru_utime + used.ru_stime, peak, rows))
+    wall, cpu, peak = (statistics.median(s[i] for s in seen) for i in range(3))
+    rows = seen[-1][3]
+    print(f"{name:6}{rows['in']:12}{rows['published']:12}{wall:9.2f}{cpu:9.2f}{peak:10.0f}{rows['in'] / wall:12.0f}")
+PY
