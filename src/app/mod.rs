@@ -2,7 +2,10 @@
 
 pub mod board;
 pub mod contracts;
+pub mod control;
 pub mod demo;
 pub mod demo_inputs;
+pub mod desk;
+pub mod query;
 pub mod run;
 pub mod wiring;

@@ -4,13 +4,34 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::out::Out;
+
+pub mod ask;
+pub mod contract;
 pub mod demo;
+pub mod events;
 pub mod exit;
+pub mod input;
+pub mod out;
+pub mod quarantine;
+pub mod replay;
+pub mod route;
 pub mod run;
+pub mod runs;
+pub mod schema;
+pub mod table;
 
 /// The gate between a landing bucket and a trusted data lake. Landed is not trusted.
 #[derive(Debug, Parser)]
-#[command(name = "lakegate", version, max_term_width = 100)]
+#[command(
+    name = "lakegate",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Every command explains itself with --help and prints JSON with --json.\n\
+                  Exit codes of every command: 64 usage or configuration, 70 internal failure,\n\
+                  75 a store, broker or registry does not answer; others stand in the command's help."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -26,6 +47,27 @@ pub enum Command {
     /// On one machine the flags alone are enough:
     ///   lakegate run --landing ./landing --lake ./lake --contracts ./contracts --until-idle
     Run(run::RunArgs),
+    /// Send objects through the pipeline again, safely.
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
+    /// See what was held back, and why.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
+    /// See what became of every object.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// Work on contracts: what a dataset promises.
+    #[command(subcommand)]
+    Contract(contract::ContractCommand),
+    /// Read object-store events by hand.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Try event patterns by hand: which dataset does an object belong to?
+    #[command(subcommand)]
+    Route(route::RouteCommand),
+    /// Compare Avro schemas as a registry would.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
 }
 
 /// Parses the arguments and runs the command.
@@ -46,8 +88,36 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Run(args) => run::run(args).await,
+            other => match dispatch(other, &mut Out::standard()).await {
+                Ok(code) => code.into(),
+                // Whoever reads has seen enough, as with `| head`.
+                Err(e) if closed_pipe(&e) => exit::OK.into(),
+                Err(e) => exit::report(&e, exit::code_of(&e)),
+            },
         }
     })
+}
+
+/// Runs one command of those that start no pipeline.
+///
+/// # Errors
+/// Those of the command; [`exit::code_of`] tells whose fault it is.
+pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(_) | Command::Demo(_) => anyhow::bail!("a pipeline is started by main"),
+        Command::Replay(command) => replay::run(command, out).await,
+        Command::Quarantine(command) => quarantine::run(command, out).await,
+        Command::Runs(command) => runs::run(command, out).await,
+        Command::Contract(command) => contract::run(command, out),
+        Command::Events(command) => events::run(command, out),
+        Command::Route(command) => route::run(command, out),
+        Command::Schema(command) => schema::run(command, out),
+    }
+}
+
+fn closed_pipe(error: &anyhow::Error) -> bool {
+    let is_closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|c| c.downcast_ref().is_some_and(is_closed))
 }
 
 /// `[NAME=]URL`: NAME, by default the last path segment, is the bucket.
@@ -66,3 +136,6 @@ pub fn landing(text: &str) -> Result<(String, String), String> {
         None => Err(format!("{text:?} has no last segment to name the bucket; write NAME=URL")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::app::board::{Ended, Totals};
+use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::wiring::{Options, StartError};
 use crate::broker::embedded::Durability;
@@ -115,7 +116,13 @@ pub async fn run(args: RunArgs) -> ExitCode {
 }
 
 async fn carry_out(args: &RunArgs) -> Result<u8, RunError> {
-    let mut running = Running::start(&args.options(), Arc::new(SystemClock)).await?;
+    let options = args.options();
+    let mut running = Running::start(&options, Arc::new(SystemClock)).await?;
+    if let Some(state) = &options.state
+        && let Err(e) = control::attach(&mut running.engine, state, &options.lake)
+    {
+        tracing::warn!(error = %e, "no control socket: commands cannot ask this process");
+    }
     let stop = running.engine.stop.clone();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {

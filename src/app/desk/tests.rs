@@ -1,0 +1,288 @@
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::app::control::{self, ClientError, Server};
+use crate::app::query::{HistoryLine, LetterView, StatusView};
+use crate::broker::OutRecord;
+use crate::broker::embedded::EmbeddedBroker;
+use crate::clock::ManualClock;
+use crate::domain::time::{Span, Timestamp};
+use crate::pipeline::outlet::Outlet;
+use crate::pipeline::topics::Topics;
+use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
+use crate::wire::codec::Codec;
+use crate::wire::records::Admitted;
+
+const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_000);
+
+struct House {
+    desk: Desk,
+    broker: EmbeddedBroker,
+    clerk: Clerk,
+}
+
+impl House {
+    async fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let broker = EmbeddedBroker::in_memory(Arc::clone(&clock));
+        let topics = Topics::new("", 3, Span::from_secs(86_400));
+        broker.ensure(&topics.specs()).await.unwrap();
+        let outlet = Outlet { codec: Arc::new(Codec::numbered()), topics: Arc::new(topics) };
+        let query = Query { reader: broker.reader(), outlet: outlet.clone(), lake: Arc::new(InMemory::new()) };
+        let desk = Desk { query, broker: Arc::new(broker.clone()), clock };
+        Self { desk, broker, clerk: Clerk { outlet, stage: StageName::Validate } }
+    }
+
+    async fn write(&self, records: Vec<OutRecord>) {
+        self.broker.append(records).await.unwrap();
+    }
+
+    async fn status(&self, object: &Admitted, state: State, reason: Option<ReasonCode>, at: i64) {
+        let rows = if state == State::Published { RowCounts { physical: 3, published: 3, ..RowCounts::default() } } else { RowCounts::default() };
+        let of = Subject { dataset: Some("orders"), object };
+        self.write(vec![self.clerk.status(&of, state, reason, rows, NOW.plus(Span::from_millis(at))).unwrap()]).await;
+    }
+
+    async fn held(&self, object: &Admitted, reason: ReasonCode, at: i64) {
+        let of = Subject { dataset: Some("orders"), object };
+        let charge = Charge { detail: "no such column".into(), ..Charge::default() };
+        let now = NOW.plus(Span::from_millis(at));
+        self.write(self.clerk.quarantine(&of, reason, charge, RowCounts::default(), "ValidationFailed", now).unwrap()).await;
+    }
+
+    async fn ask(&self, request: Request) -> Answer {
+        self.desk.answer(request).await.unwrap()
+    }
+
+    async fn statuses(&self, filter: StatusFilter) -> (Vec<StatusView>, u64) {
+        let answer = self.ask(Request::RunsList { filter }).await;
+        (items(&answer), answer.more)
+    }
+}
+
+fn items<T: serde::de::DeserializeOwned>(answer: &Answer) -> Vec<T> {
+    answer.items.iter().map(|i| serde_json::from_value(i.clone()).unwrap()).collect()
+}
+
+fn all() -> StatusFilter {
+    StatusFilter { limit: 100, ..StatusFilter::default() }
+}
+
+fn object(key: &str, offset: i64) -> Admitted {
+    Admitted {
+        landing_partition: 0,
+        landing_offset: offset,
+        bucket: "raw".into(),
+        key: key.into(),
+        version_id: None,
+        etag: Some("e".into()),
+        size: 9,
+        token: "e:e:9".into(),
+        generation: 0,
+        run_id: format!("run-{key}-0").replace('/', "-"),
+        replay_id: None,
+        forced: false,
+        overwrites: false,
+        source: "s".into(),
+        first_landed: NOW.millis(),
+        event_time: None,
+        ingest_date: "2026-01-02".into(),
+        partition_values: BTreeMap::new(),
+        late: false,
+    }
+}
+
+fn order(selection: Selection) -> ReplayOrder {
+    ReplayOrder { selection, replay_id: Some("r1".into()), force: false, dry_run: false, reason: None, requested_by: "t".into() }
+}
+
+fn held_back() -> Selection {
+    Selection::Quarantine { dataset: "orders".into(), reason: Some("missing_required_column".into()) }
+}
+
+#[tokio::test]
+async fn one_row_stands_for_each_version_and_generation() {
+    let house = House::new().await;
+    let a = object("in/a.csv", 0);
+    house.status(&a, State::Admitted, None, 0).await;
+    house.status(&a, State::Published, None, 1).await;
+    let again = Admitted { generation: 1, run_id: "r1-0000".into(), landing_offset: 1, ..a.clone() };
+    house.status(&again, State::Admitted, None, 2).await;
+    let (rows, more) = house.statuses(all()).await;
+    let told: Vec<_> = rows.iter().map(|r| (r.status.as_str(), r.generation, r.rows.published)).collect();
+    assert_eq!((told, more), (vec![("ADMITTED", 1, 0), ("PUBLISHED", 0, 3)], 0));
+}
+
+#[tokio::test]
+async fn a_repeated_landing_stands_beside_the_version_it_repeats() {
+    let house = House::new().await;
+    let a = object("in/a.csv", 0);
+    house.status(&a, State::Published, None, 0).await;
+    house.status(&Admitted { landing_offset: 5, ..a.clone() }, State::Duplicate, Some(ReasonCode::DuplicateObject), 1).await;
+    let (rows, _) = house.statuses(all()).await;
+    let told: Vec<_> = rows.iter().map(|r| (r.status.as_str(), r.of_landing_record)).collect();
+    assert_eq!(told, [("DUPLICATE", true), ("PUBLISHED", false)]);
+}
+
+#[tokio::test]
+async fn an_admitted_version_that_was_superseded_is_no_longer_in_flight() {
+    let house = House::new().await;
+    let a = object("in/a.csv", 0);
+    house.status(&a, State::Admitted, None, 0).await;
+    house.status(&a, State::Superseded, Some(ReasonCode::SupersededObject), 1).await;
+    let (rows, _) = house.statuses(all()).await;
+    assert_eq!(rows.iter().map(|r| r.status.as_str()).collect::<Vec<_>>(), ["SUPERSEDED"]);
+}
+
+#[tokio::test]
+async fn filters_narrow_and_a_limit_keeps_the_newest_and_tells_the_rest() {
+    let house = House::new().await;
+    for n in 0..20 {
+        let o = object(&format!("in/{n}.csv"), n);
+        let (state, reason) = if n % 2 == 0 { (State::Published, None) } else { (State::Quarantined, Some(ReasonCode::EmptyFile)) };
+        house.status(&o, state, reason, n).await;
+    }
+    let (rows, more) = house.statuses(StatusFilter { status: Some("QUARANTINED".into()), limit: 3, ..all() }).await;
+    assert_eq!(rows.iter().map(|r| r.uri.as_str()).collect::<Vec<_>>(), ["raw/in/19.csv", "raw/in/17.csv", "raw/in/15.csv"]);
+    assert_eq!(more, 7);
+    for (filter, n) in [
+        (StatusFilter { reason: Some("empty_file".into()), ..all() }, 10),
+        (StatusFilter { dataset: Some("other".into()), ..all() }, 0),
+        (StatusFilter { key: Some("/1".into()), ..all() }, 11),
+        (StatusFilter { run_id: Some("run-in-4.csv-0".into()), ..all() }, 1),
+        (StatusFilter { replay_id: Some("r".into()), ..all() }, 0),
+    ] {
+        assert_eq!(house.statuses(filter.clone()).await.0.len(), n, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_holds_everything_about_one_object_and_nothing_else() {
+    let house = House::new().await;
+    let (a, b) = (object("in/a.csv", 0), object("in/b.csv", 1));
+    for o in [&a, &b] {
+        house.status(o, State::Admitted, None, 0).await;
+    }
+    let of = Subject { dataset: Some("orders"), object: &a };
+    house.write(vec![house.clerk.event("ValidationPassed", &of, None, json!({}), NOW.plus(Span::from_millis(1))).unwrap()]).await;
+    let batch = |objects: &[&Admitted], kind: &str, at| {
+        house.clerk.batch_event(kind, "orders", "orders/0/000000000001", objects, json!({"rows": 3}), NOW.plus(Span::from_millis(at))).unwrap()
+    };
+    house.write(vec![batch(&[&a, &b], "Published", 3), batch(&[&b], "DQPassed", 2)]).await;
+    house.status(&a, State::Published, None, 4).await;
+    for id in ["raw/in/a.csv", "s3://raw/in/a.csv", "run-in-a.csv-0"] {
+        let answer = house.ask(Request::RunsShow { id: id.into() }).await;
+        let words: Vec<_> = items::<HistoryLine>(&answer).into_iter().map(|l| l.word).collect();
+        assert_eq!(words, ["ADMITTED", "ValidationPassed", "Published", "PUBLISHED"], "{id}");
+        assert_eq!(answer.about["uri"], "raw/in/a.csv");
+    }
+    assert_eq!(house.ask(Request::RunsShow { id: "raw/in/c.csv".into() }).await, Answer::default());
+    assert_eq!(house.ask(Request::RunsShow { id: "unknown-run".into() }).await, Answer::default());
+}
+
+#[tokio::test]
+async fn letters_are_found_by_reason_run_and_object() {
+    let house = House::new().await;
+    house.held(&object("in/a.csv", 0), ReasonCode::MissingRequiredColumn, 0).await;
+    house.held(&object("in/b.csv", 1), ReasonCode::EmptyFile, 1).await;
+    let filter = LetterFilter { reason: Some("missing_required_column".into()), limit: 10, ..LetterFilter::default() };
+    let found: Vec<LetterView> = items(&house.ask(Request::QuarantineList { filter }).await);
+    assert_eq!(found.iter().map(|l| l.uri.as_str()).collect::<Vec<_>>(), ["raw/in/a.csv"]);
+    assert!(!found[0].remedy.is_empty());
+    for id in ["run-in-b.csv-0", "raw/in/b.csv"] {
+        let found: Vec<LetterView> = items(&house.ask(Request::QuarantineShow { id: id.into() }).await);
+        assert_eq!(found.iter().map(|l| l.reason.as_str()).collect::<Vec<_>>(), ["empty_file"], "{id}");
+    }
+    assert!(house.ask(Request::QuarantineShow { id: "raw/in/none.csv".into() }).await.items.is_empty());
+}
+
+#[tokio::test]
+async fn a_replay_orders_what_is_unfinished_and_leaves_the_rest_alone() {
+    let house = House::new().await;
+    let (held, mended) = (object("in/a.csv", 0), object("in/b.csv", 1));
+    house.held(&held, ReasonCode::MissingRequiredColumn, 0).await;
+    house.held(&mended, ReasonCode::MissingRequiredColumn, 0).await;
+    house.held(&object("in/c.csv", 2), ReasonCode::EmptyFile, 0).await;
+    house.status(&Admitted { generation: 1, landing_offset: 3, ..mended.clone() }, State::Published, None, 1).await;
+    let answer = house.ask(Request::Replay { order: ReplayOrder { dry_run: true, ..order(held_back()) } }).await;
+    assert_eq!(answer.about["ordered"], false);
+    let at = |p| house.clerk.outlet.topics.at(Topic::Replay, Partition(p));
+    let requests = || async {
+        let mut found = Vec::new();
+        for p in 0..3 {
+            let limit = crate::broker::PollLimit { records: 10, bytes: 1 << 20 };
+            for record in house.desk.query.reader.read(&at(p), NextOffset(0), limit).await.unwrap().records {
+                found.push(house.clerk.outlet.codec.decode::<ReplayRequest>(&record.value.unwrap()).unwrap());
+            }
+        }
+        found
+    };
+    assert_eq!(requests().await, [], "a dry run writes nothing");
+    let answer = house.ask(Request::Replay { order: order(held_back()) }).await;
+    let mut told: Vec<_> = items::<PlannedView>(&answer).into_iter().map(|f| (f.uri, f.action)).collect();
+    told.sort();
+    let expected = [("raw/in/a.csv", "replay"), ("raw/in/b.csv", "skip_published")];
+    assert_eq!(told, expected.map(|(u, a)| (u.to_owned(), a.to_owned())));
+    let [request] = requests().await.try_into().unwrap();
+    assert_eq!(request.replay_id, "r1");
+    assert_eq!(request.items.iter().map(|i| (i.key.as_str(), i.etag.as_deref(), i.partition)).collect::<Vec<_>>(), [("in/a.csv", Some("e"), 0)]);
+}
+
+#[tokio::test]
+async fn a_request_at_fault_is_refused_by_name() {
+    let house = House::new().await;
+    for (selection, word) in [
+        (held_back(), "no object matches"),
+        (Selection::Quarantine { dataset: "orders".into(), reason: Some("nonsense".into()) }, "nonsense"),
+        (Selection::Offsets { partition: 9, from: 0, to: 1 }, "partitions 0 to 2"),
+        (Selection::Offsets { partition: 0, from: 5, to: 5 }, "smaller"),
+        (Selection::Manifest { manifest: json!({"replayId": "x"}) }, "files"),
+    ] {
+        let told = house.desk.answer(Request::Replay { order: order(selection) }).await.unwrap_err().to_string();
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn the_socket_answers_as_the_desk_does_and_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::new().await;
+    house.held(&object("in/a.csv", 0), ReasonCode::EmptyFile, 0).await;
+    let folder = tempfile::tempdir().unwrap();
+    // Longer than a socket's address can be.
+    let state = folder.path().join("s".repeat(120));
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join(control::SOCKET), "left by a dead process").unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let server = Server::bind(&state, "file:///lake").unwrap();
+    let mode = std::fs::metadata(state.join(control::SOCKET)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let serving = tokio::spawn(server.serve(Arc::new(house.desk.clone()), stop.clone()));
+    let request = Request::QuarantineList { filter: LetterFilter { limit: 10, ..LetterFilter::default() } };
+    assert_eq!(control::ask(&state, &request).await.unwrap(), house.ask(request.clone()).await);
+    let refused = control::ask(&state, &Request::Replay { order: order(held_back()) }).await;
+    assert!(matches!(refused, Err(ClientError::Refused { .. })), "{refused:?}");
+    stop.cancel();
+    serving.await.unwrap();
+    assert!(matches!(control::ask(&state, &request).await, Err(ClientError::NobodyThere { .. })));
+    assert_eq!(std::fs::read_to_string(state.join(control::LAKE_FILE)).unwrap(), "file:///lake");
+}
+
+#[tokio::test]
+async fn nonsense_on_the_socket_is_answered_and_harms_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let house = House::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let serving = tokio::spawn(Server::bind(folder.path(), "l").unwrap().serve(Arc::new(house.desk.clone()), stop.clone()));
+    for nonsense in [b"\xff\xfe\0\n".as_slice(), b"{}\n", b"{\"ask\":\"dance\"}\n", b"[[[[[[[[\n"] {
+        let mut stream = tokio::net::UnixStream::connect(folder.path().join(control::SOCKET)).await.unwrap();
+        stream.write_all(nonsense).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        assert!(told.starts_with("{\"error\":{\"refused\":true"), "{told}");
+    }
+    assert!(control::ask(folder.path(), &Request::Status).await.is_ok());
+    stop.cancel();
+    serving.await.unwrap();
+}

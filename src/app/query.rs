@@ -1,0 +1,607 @@
+//! Questions about objects, answered from the topics: status rows, letters, one object's history.
+//!
+//! Everything reads committed records from the start of a topic and keeps little: at most `limit`
+//! answers, and while status rows are folded some 40 bytes for each row of one partition. Records
+//! that do not decode are counted, never hidden. The views are an interface: `--json` prints them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::broker::partitioner::partition_of;
+use crate::broker::{LogError, PollLimit, Reader, Record};
+use crate::domain::position::{NextOffset, Partition};
+use crate::domain::time::Timestamp;
+use crate::pipeline::claim::check_out;
+use crate::pipeline::outlet::Outlet;
+use crate::pipeline::topics::Topic;
+use crate::stage::letters::State;
+use crate::wire::records::{LifecycleEvent, ObjectStatus, QuarantineLetter, Record as WireRecord};
+
+/// Records read at a time.
+const CHUNK: PollLimit = PollLimit { records: 5_000, bytes: 8 << 20 };
+/// Most answers one question gets.
+pub const LIMIT_MAX: usize = 100_000;
+/// Most lines of one object's history.
+const HISTORY_MAX: usize = 10_000;
+
+/// A question could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("a long record cannot be fetched from the lake")]
+    Claim(#[from] object_store::Error),
+}
+
+/// Which status rows; what is `None` is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusFilter {
+    pub dataset: Option<String>,
+    /// A word of [`State`].
+    pub status: Option<String>,
+    pub reason: Option<String>,
+    pub replay_id: Option<String>,
+    pub run_id: Option<String>,
+    /// Part of the object's key.
+    pub key: Option<String>,
+    pub limit: usize,
+}
+
+/// Which letters; what is `None` is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LetterFilter {
+    pub dataset: Option<String>,
+    /// The letter's reason, or one of its rows'.
+    pub reason: Option<String>,
+    /// Part of the object's key.
+    pub key: Option<String>,
+    pub limit: usize,
+}
+
+/// Answers, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// How many more match.
+    pub more: u64,
+    /// Records passed over because they do not decode.
+    pub unreadable: u64,
+}
+
+/// Rows of one object, by where they went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsView {
+    #[serde(rename = "in")]
+    pub physical: i64,
+    pub published: i64,
+    pub quarantined: i64,
+    pub deduplicated: i64,
+}
+
+/// One object version and generation, or one landing record that repeats or was left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    pub uri: String,
+    pub dataset: Option<String>,
+    pub status: String,
+    pub reason: Option<String>,
+    pub stage: String,
+    pub rows: RowsView,
+    pub run_id: String,
+    pub replay_id: Option<String>,
+    pub generation: i32,
+    pub version_id: Option<String>,
+    pub etag: Option<String>,
+    pub size: Option<i64>,
+    pub source: String,
+    pub first_landed: String,
+    pub at: String,
+    /// DUPLICATE, SUPERSEDED and IGNORED speak of a landing record, not of the version it repeats (decisions.md 6).
+    pub of_landing_record: bool,
+    pub landing: Place,
+}
+
+/// A landing record; -1 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// One letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterView {
+    pub uri: String,
+    pub dataset: Option<String>,
+    pub stage: String,
+    pub reason: String,
+    pub detail: String,
+    pub remedy: String,
+    pub whole_object: bool,
+    pub rows_quarantined: i64,
+    /// Rows by reason code.
+    pub reasons: BTreeMap<String, i64>,
+    pub run_id: String,
+    pub replay_id: Option<String>,
+    pub generation: i32,
+    pub version_id: Option<String>,
+    pub contract_hash: Option<String>,
+    pub evidence: serde_json::Value,
+    /// Up to 20 rows.
+    pub samples: Vec<String>,
+    /// Where every row lies, below the lake.
+    pub row_letters: Option<String>,
+    /// An unreadable notification as text.
+    pub raw: Option<String>,
+    pub landing: Place,
+    pub at: String,
+}
+
+/// One line of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    pub at: String,
+    /// status, event or letter.
+    pub what: String,
+    pub stage: String,
+    /// The status, the event's kind, or the letter's reason.
+    pub word: String,
+    pub reason: Option<String>,
+    /// Empty for an event about another object's batch: never shown.
+    pub run_id: String,
+    pub batch_id: Option<String>,
+    pub detail: serde_json::Value,
+}
+
+/// The uri of an object as every view spells it.
+pub fn uri(bucket: &str, key: &str) -> String {
+    format!("{bucket}/{key}")
+}
+
+/// `bucket/key` of an id that names an object (`bucket/key`, `s3://bucket/key`); `None`: a run id.
+pub fn object_of(id: &str) -> Option<&str> {
+    let place = id.split_once("://").map_or(id, |(_, rest)| rest);
+    place.contains('/').then_some(place)
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+fn time(millis: i64) -> String {
+    Timestamp::from_millis(millis).to_string()
+}
+
+fn is_of_landing_record(status: &str) -> bool {
+    matches!(State::from_word(status), Some(State::Duplicate | State::Superseded | State::Ignored))
+}
+
+impl From<ObjectStatus> for StatusView {
+    fn from(row: ObjectStatus) -> Self {
+        Self {
+            uri: uri(&row.bucket, &row.key),
+            of_landing_record: is_of_landing_record(&row.status),
+            rows: RowsView {
+                physical: row.rows_in,
+                published: row.rows_published,
+                quarantined: row.rows_quarantined,
+                deduplicated: row.rows_deduplicated,
+            },
+            first_landed: time(row.first_landed),
+            at: time(row.at),
+            landing: Place { partition: row.landing_partition, offset: row.landing_offset },
+            dataset: row.dataset,
+            status: row.status,
+            reason: row.reason,
+            stage: row.stage,
+            run_id: row.run_id,
+            replay_id: row.replay_id,
+            generation: row.generation,
+            version_id: row.version_id,
+            etag: row.etag,
+            size: row.size,
+            source: row.source,
+        }
+    }
+}
+
+impl From<QuarantineLetter> for LetterView {
+    fn from(letter: QuarantineLetter) -> Self {
+        Self {
+            uri: uri(&letter.bucket, &letter.key),
+            evidence: json(&letter.evidence),
+            raw: letter.raw.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            at: time(letter.at),
+            landing: Place { partition: letter.landing_partition, offset: letter.landing_offset },
+            dataset: letter.dataset,
+            stage: letter.stage,
+            reason: letter.reason,
+            detail: letter.detail,
+            remedy: letter.remedy,
+            whole_object: letter.whole_object,
+            rows_quarantined: letter.rows_quarantined,
+            reasons: letter.reasons,
+            run_id: letter.run_id,
+            replay_id: letter.replay_id,
+            generation: letter.generation,
+            version_id: letter.version_id,
+            contract_hash: letter.contract_hash,
+            samples: letter.samples,
+            row_letters: letter.row_letters,
+        }
+    }
+}
+
+impl StatusFilter {
+    fn matches(&self, row: &ObjectStatus) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+        is(&self.dataset, row.dataset.as_deref())
+            && is(&self.status, Some(&row.status))
+            && is(&self.reason, row.reason.as_deref())
+            && is(&self.replay_id, row.replay_id.as_deref())
+            && is(&self.run_id, Some(&row.run_id))
+            && self.key.as_deref().is_none_or(|part| row.key.contains(part))
+    }
+}
+
+impl LetterFilter {
+    fn matches(&self, letter: &QuarantineLetter) -> bool {
+        self.dataset.as_ref().is_none_or(|d| letter.dataset.as_ref() == Some(d))
+            && self.reason.as_ref().is_none_or(|r| letter.reason == *r || letter.reasons.contains_key(r))
+            && self.key.as_deref().is_none_or(|part| letter.key.contains(part))
+    }
+}
+
+/// Keeps the newest `limit` of what is offered.
+struct Newest<T> {
+    limit: usize,
+    /// The oldest kept on top.
+    kept: BinaryHeap<Reverse<(i64, u64)>>,
+    items: HashMap<u64, T>,
+    offered: u64,
+}
+
+impl<T> Newest<T> {
+    fn new(limit: usize) -> Self {
+        Self { limit: limit.clamp(1, LIMIT_MAX), kept: BinaryHeap::new(), items: HashMap::new(), offered: 0 }
+    }
+
+    fn offer(&mut self, at: i64, item: T) {
+        let serial = self.offered;
+        self.offered += 1;
+        self.kept.push(Reverse((at, serial)));
+        self.items.insert(serial, item);
+        if self.kept.len() > self.limit
+            && let Some(Reverse((_, oldest))) = self.kept.pop()
+        {
+            self.items.remove(&oldest);
+        }
+    }
+
+    fn page(mut self, unreadable: u64) -> Page<T> {
+        let mut order: Vec<(i64, u64)> = self.kept.into_iter().map(|Reverse(k)| k).collect();
+        order.sort_unstable_by_key(|k| Reverse(*k));
+        let items: Vec<T> = order.iter().filter_map(|(_, serial)| self.items.remove(serial)).collect();
+        Page { more: self.offered - items.len() as u64, items, unreadable }
+    }
+}
+
+/// The topics of one installation, to be asked.
+#[derive(Clone)]
+pub struct Query {
+    pub reader: Arc<dyn Reader>,
+    pub outlet: Outlet,
+    pub lake: Arc<dyn ObjectStore>,
+}
+
+impl Query {
+    /// The partition everything about one object lies in.
+    pub fn partition_of(&self, object: &str) -> Partition {
+        partition_of(object.as_bytes(), self.outlet.topics.partitions())
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.outlet.topics.partitions()).map(Partition)
+    }
+
+    /// Calls `each` with every record of a partition that is there now, from `from` up to `to`.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn records(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: NextOffset,
+        to: Option<NextOffset>,
+        mut each: impl FnMut(Record),
+    ) -> Result<(), QueryError> {
+        let at = self.outlet.topics.at(topic, partition);
+        let end = self.reader.bounds(&at).await?.end;
+        let end = to.map_or(end, |to| to.min(end));
+        let mut next = from;
+        while next < end {
+            let chunk = self.reader.read(&at, next, CHUNK).await?;
+            if chunk.records.is_empty() {
+                return Ok(());
+            }
+            next = chunk.next;
+            chunk.records.into_iter().filter(|r| r.offset.next() <= end).for_each(&mut each);
+        }
+        Ok(())
+    }
+
+    /// A record's value, fetched from the lake if it is long; `None`: a tombstone, or it does not decode.
+    async fn decoded<R: WireRecord>(&self, record: &Record, unreadable: &mut u64) -> Result<Option<R>, QueryError> {
+        let Some(value) = check_out(&self.lake, record).await? else { return Ok(None) };
+        match self.outlet.codec.decode(&value) {
+            Ok(decoded) => Ok(Some(decoded)),
+            Err(_) => {
+                *unreadable += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Calls `each` with the row in force of every version and generation, and of every landing record
+    /// that repeats: the last row written, but none that says ADMITTED after the end is known.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn rows_in_force(&self, mut each: impl FnMut(ObjectStatus, u64)) -> Result<u64, QueryError> {
+        let mut unreadable = 0;
+        for partition in self.partitions() {
+            let mut last: HashMap<u128, (u64, bool)> = HashMap::new();
+            let mut ended: HashSet<(i32, i64)> = HashSet::new();
+            let codec = Arc::clone(&self.outlet.codec);
+            self.records(Topic::Status, partition, NextOffset(0), None, |record| {
+                let Some(value) = &record.value else { return };
+                let Ok(row) = codec.decode::<ObjectStatus>(value) else {
+                    unreadable += 1;
+                    return;
+                };
+                let is_end = State::from_word(&row.status).is_some_and(State::is_terminal);
+                if is_of_landing_record(&row.status) {
+                    ended.insert((row.landing_partition, row.landing_offset));
+                }
+                let entry = last.entry(xxh3_128(&record.key)).or_insert((record.offset.0, is_end));
+                if is_end || !entry.1 {
+                    *entry = (record.offset.0, is_end);
+                }
+            })
+            .await?;
+            self.records(Topic::Status, partition, NextOffset(0), None, |record| {
+                let Some(value) = &record.value else { return };
+                if last.get(&xxh3_128(&record.key)).is_none_or(|(offset, _)| *offset != record.offset.0) {
+                    return;
+                }
+                let Ok(row) = codec.decode::<ObjectStatus>(value) else { return };
+                let superseded_later =
+                    row.status == State::Admitted.as_str() && ended.contains(&(row.landing_partition, row.landing_offset));
+                if !superseded_later {
+                    each(row, record.offset.0);
+                }
+            })
+            .await?;
+        }
+        Ok(unreadable)
+    }
+
+    /// The status table: one row for each version and generation, and for each landing record that repeats.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn statuses(&self, filter: &StatusFilter) -> Result<Page<StatusView>, QueryError> {
+        let mut newest = Newest::new(filter.limit);
+        let unreadable = self
+            .rows_in_force(|row, _| {
+                if filter.matches(&row) {
+                    newest.offer(row.at, StatusView::from(row));
+                }
+            })
+            .await?;
+        Ok(newest.page(unreadable))
+    }
+
+    /// Letters.
+    ///
+    /// # Errors
+    /// Those of the log; of the lake for a long letter.
+    pub async fn letters(&self, filter: &LetterFilter) -> Result<Page<LetterView>, QueryError> {
+        self.letters_where(filter.limit, self.partitions().collect(), |_| true, |letter| filter.matches(letter)).await
+    }
+
+    /// Letters of one run, or of one object.
+    ///
+    /// # Errors
+    /// As [`Query::letters`].
+    pub async fn letter(&self, id: &str) -> Result<Page<LetterView>, QueryError> {
+        match object_of(id) {
+            None => {
+                let of_run = |record: &Record| record.header("run_id").is_none_or(|run| run == id);
+                self.letters_where(HISTORY_MAX, self.partitions().collect(), of_run, |letter| letter.run_id == id).await
+            }
+            Some(object) => {
+                let of_object = |letter: &QuarantineLetter| uri(&letter.bucket, &letter.key) == object;
+                self.letters_where(HISTORY_MAX, vec![self.partition_of(object)], |_| true, of_object).await
+            }
+        }
+    }
+
+    async fn letters_where(
+        &self,
+        limit: usize,
+        partitions: Vec<Partition>,
+        looks_right: impl Fn(&Record) -> bool,
+        matches: impl Fn(&QuarantineLetter) -> bool,
+    ) -> Result<Page<LetterView>, QueryError> {
+        let mut newest = Newest::new(limit);
+        let mut unreadable = 0;
+        for partition in partitions {
+            let mut next = NextOffset(0);
+            let at = self.outlet.topics.at(Topic::Quarantine, partition);
+            loop {
+                let chunk = self.reader.read(&at, next, CHUNK).await?;
+                if chunk.records.is_empty() {
+                    break;
+                }
+                next = chunk.next;
+                for record in chunk.records.iter().filter(|r| looks_right(r)) {
+                    let Some(letter) = self.decoded::<QuarantineLetter>(record, &mut unreadable).await? else { continue };
+                    if matches(&letter) {
+                        newest.offer(letter.at, LetterView::from(letter));
+                    }
+                }
+            }
+        }
+        Ok(newest.page(unreadable))
+    }
+
+    /// One object's whole history in order of time: status rows, audit lines (also of its batches), letters.
+    /// A run id answers for the object the run was about.
+    ///
+    /// # Errors
+    /// Those of the log; of the lake for a long record.
+    pub async fn history(&self, id: &str) -> Result<Option<History>, QueryError> {
+        let object = match object_of(id) {
+            Some(object) => object.to_owned(),
+            None => match self.object_of_run(id).await? {
+                Some(object) => object,
+                None => return Ok(None),
+            },
+        };
+        let mut lines: Vec<(i64, usize, HistoryLine)> = Vec::new();
+        let mut runs = BTreeSet::new();
+        let mut statuses = Vec::new();
+        let mut unreadable = 0;
+        let home = self.partition_of(&object);
+        let codec = Arc::clone(&self.outlet.codec);
+        self.records(Topic::Status, home, NextOffset(0), None, |record| {
+            let Some(row) = record.value.as_ref().and_then(|v| codec.decode::<ObjectStatus>(v).ok()) else { return };
+            if uri(&row.bucket, &row.key) == object {
+                runs.insert(row.run_id.clone());
+                statuses.push(row);
+            }
+        })
+        .await?;
+        for row in statuses {
+            let detail = serde_json::json!({ "generation": row.generation, "rows_in": row.rows_in, "rows_published": row.rows_published,
+                "rows_quarantined": row.rows_quarantined, "rows_deduplicated": row.rows_deduplicated });
+            lines.push((
+                row.at,
+                lines.len(),
+                HistoryLine {
+                    at: time(row.at),
+                    what: "status".to_owned(),
+                    stage: row.stage,
+                    word: row.status,
+                    reason: row.reason,
+                    run_id: row.run_id,
+                    batch_id: None,
+                    detail,
+                },
+            ));
+        }
+        for letter in self.letter(&object).await?.items.into_iter().rev() {
+            runs.insert(letter.run_id.clone());
+            let at = Timestamp::parse_rfc3339(&letter.at).unwrap_or_default().millis();
+            lines.push((at, lines.len(), HistoryLine {
+                at: letter.at,
+                what: "letter".to_owned(),
+                stage: letter.stage,
+                word: letter.reason.clone(),
+                reason: Some(letter.reason),
+                run_id: letter.run_id,
+                batch_id: None,
+                detail: serde_json::json!({ "detail": letter.detail, "remedy": letter.remedy, "rows_quarantined": letter.rows_quarantined }),
+            }));
+        }
+        for partition in self.partitions() {
+            self.events_of(partition, &object, &runs, &mut lines, &mut unreadable).await?;
+        }
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        lines.sort_by_key(|(at, nth, _)| (*at, *nth));
+        let more = lines.len().saturating_sub(HISTORY_MAX) as u64;
+        lines.truncate(HISTORY_MAX);
+        Ok(Some(History { uri: object, runs: runs.into_iter().collect(), lines: lines.into_iter().map(|l| l.2).collect(), more }))
+    }
+
+    async fn events_of(
+        &self,
+        partition: Partition,
+        object: &str,
+        runs: &BTreeSet<String>,
+        lines: &mut Vec<(i64, usize, HistoryLine)>,
+        unreadable: &mut u64,
+    ) -> Result<(), QueryError> {
+        let at = self.outlet.topics.at(Topic::Lifecycle, partition);
+        let mut next = NextOffset(0);
+        loop {
+            let chunk = self.reader.read(&at, next, CHUNK).await?;
+            if chunk.records.is_empty() {
+                return Ok(());
+            }
+            next = chunk.next;
+            for record in &chunk.records {
+                // A record about one object names its run; one about a batch names none in its headers.
+                if record.header("run_id").is_some() && record.key != object.as_bytes() {
+                    continue;
+                }
+                let Some(event) = self.decoded::<LifecycleEvent>(record, unreadable).await? else { continue };
+                let is_object = event.bucket.as_ref().zip(event.key.as_ref()).is_some_and(|(b, k)| uri(b, k) == object);
+                let run = event.run_ids.iter().find(|r| runs.contains(*r));
+                if !is_object && (event.bucket.is_some() || run.is_none()) {
+                    continue;
+                }
+                let run_id = run.or(event.run_ids.first()).cloned().unwrap_or_default();
+                lines.push((
+                    event.at,
+                    lines.len(),
+                    HistoryLine {
+                        at: time(event.at),
+                        what: "event".to_owned(),
+                        stage: event.stage,
+                        word: event.kind,
+                        reason: event.reason,
+                        run_id,
+                        batch_id: event.batch_id,
+                        detail: json(&event.detail),
+                    },
+                ));
+            }
+        }
+    }
+
+    async fn object_of_run(&self, run: &str) -> Result<Option<String>, QueryError> {
+        let mut found = None;
+        let codec = Arc::clone(&self.outlet.codec);
+        for partition in self.partitions() {
+            self.records(Topic::Status, partition, NextOffset(0), None, |record| {
+                if found.is_none() && record.header("run_id") == Some(run) {
+                    found = record.value.as_ref().and_then(|v| codec.decode::<ObjectStatus>(v).ok()).map(|row| uri(&row.bucket, &row.key));
+                }
+            })
+            .await?;
+        }
+        Ok(found)
+    }
+}
+
+/// One object's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    pub uri: String,
+    pub runs: Vec<String>,
+    pub lines: Vec<HistoryLine>,
+    /// Lines left out.
+    pub more: u64,
+}

@@ -1,0 +1,60 @@
+//! `lakegate contract`: contracts by hand.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::app::contracts;
+use crate::cli::exit;
+use crate::cli::out::Out;
+
+#[derive(Debug, Subcommand)]
+pub enum ContractCommand {
+    /// Check contracts: every fault at once, each with line and remedy
+    #[command(after_help = "Example: lakegate contract lint contracts/*.yaml\n\nExit codes: 0 no fault, 2 faults.")]
+    Lint(LintArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Contract files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// One line of JSON per file
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LintView {
+    file: String,
+    dataset: Option<String>,
+    /// Each with file, line and column.
+    faults: Vec<String>,
+}
+
+/// # Errors
+/// When output cannot be written.
+pub fn run(command: ContractCommand, out: &mut Out) -> anyhow::Result<u8> {
+    let ContractCommand::Lint(args) = command;
+    let mut count = 0;
+    for path in &args.files {
+        let (dataset, faults) = match contracts::one(path) {
+            Ok(dataset) => (Some(dataset.name().to_owned()), vec![]),
+            Err(faults) => (None, faults),
+        };
+        count += faults.len();
+        let file = path.display().to_string();
+        if args.json {
+            out.json(&LintView { file, dataset, faults })?;
+        } else if let Some(dataset) = dataset {
+            out.line(&format!("{file}: dataset {dataset}, no fault"))?;
+        } else {
+            for fault in faults {
+                out.line(&fault)?;
+            }
+        }
+    }
+    Ok(if count == 0 { exit::OK } else { exit::REFUSED })
+}
