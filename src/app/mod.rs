@@ -1,6 +1,7 @@
 //! The shell's rooms: wiring, runs, the demo.
 
 pub mod board;
+pub mod check;
 pub mod contracts;
 pub mod control;
 pub mod demo;

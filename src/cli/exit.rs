@@ -10,11 +10,13 @@ use crate::registry::RegistryError;
 pub const OK: u8 = 0;
 /// `run`: a stage halted.
 pub const HALTED: u8 = 1;
+/// `check`: accepted, with drift.
+pub const DRIFT: u8 = 1;
 /// `events parse`: some records could not be read.
 pub const SOME_FAILED: u8 = 1;
 /// `route`: no match. `schema compatible`: it is not. `… show`: there is no such thing.
 pub const NO: u8 = 1;
-/// `events parse`: nothing could be read. `events order`: incomparable. `route`, `schema`, `contract lint`: the input was refused.
+/// `events parse`: nothing could be read. `events order`: incomparable. `route`, `schema`, `contract lint`, `check`: the input was refused.
 pub const REFUSED: u8 = 2;
 /// `run --until-idle`: something was quarantined.
 pub const QUARANTINED: u8 = 3;

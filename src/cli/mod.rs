@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::cli::out::Out;
 
 pub mod ask;
+pub mod check;
 pub mod contract;
 pub mod demo;
 pub mod events;
@@ -47,6 +48,8 @@ pub enum Command {
     /// On one machine the flags alone are enough:
     ///   lakegate run --landing ./landing --lake ./lake --contracts ./contracts --until-idle
     Run(run::RunArgs),
+    /// Check one file against a contract, offline: what `run` would do with it.
+    Check(check::CheckArgs),
     /// Send objects through the pipeline again, safely.
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
 pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
     match command {
         Command::Run(_) | Command::Demo(_) => anyhow::bail!("a pipeline is started by main"),
+        Command::Check(args) => check::run(&args, out),
         Command::Replay(command) => replay::run(command, out).await,
         Command::Quarantine(command) => quarantine::run(command, out).await,
         Command::Runs(command) => runs::run(command, out).await,

@@ -38,7 +38,8 @@ impl House {
     }
 
     async fn status(&self, object: &Admitted, state: State, reason: Option<ReasonCode>, at: i64) {
-        let rows = if state == State::Published { RowCounts { physical: 3, published: 3, ..RowCounts::default() } } else { RowCounts::default() };
+        let rows =
+            if state == State::Published { RowCounts { physical: 3, published: 3, ..RowCounts::default() } } else { RowCounts::default() };
         let of = Subject { dataset: Some("orders"), object };
         self.write(vec![self.clerk.status(&of, state, reason, rows, NOW.plus(Span::from_millis(at))).unwrap()]).await;
     }
@@ -166,7 +167,10 @@ async fn a_history_holds_everything_about_one_object_and_nothing_else() {
     let of = Subject { dataset: Some("orders"), object: &a };
     house.write(vec![house.clerk.event("ValidationPassed", &of, None, json!({}), NOW.plus(Span::from_millis(1))).unwrap()]).await;
     let batch = |objects: &[&Admitted], kind: &str, at| {
-        house.clerk.batch_event(kind, "orders", "orders/0/000000000001", objects, json!({"rows": 3}), NOW.plus(Span::from_millis(at))).unwrap()
+        house
+            .clerk
+            .batch_event(kind, "orders", "orders/0/000000000001", objects, json!({"rows": 3}), NOW.plus(Span::from_millis(at)))
+            .unwrap()
     };
     house.write(vec![batch(&[&a, &b], "Published", 3), batch(&[&b], "DQPassed", 2)]).await;
     house.status(&a, State::Published, None, 4).await;
@@ -225,7 +229,10 @@ async fn a_replay_orders_what_is_unfinished_and_leaves_the_rest_alone() {
     assert_eq!(told, expected.map(|(u, a)| (u.to_owned(), a.to_owned())));
     let [request] = requests().await.try_into().unwrap();
     assert_eq!(request.replay_id, "r1");
-    assert_eq!(request.items.iter().map(|i| (i.key.as_str(), i.etag.as_deref(), i.partition)).collect::<Vec<_>>(), [("in/a.csv", Some("e"), 0)]);
+    assert_eq!(
+        request.items.iter().map(|i| (i.key.as_str(), i.etag.as_deref(), i.partition)).collect::<Vec<_>>(),
+        [("in/a.csv", Some("e"), 0)]
+    );
 }
 
 #[tokio::test]
