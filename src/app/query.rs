@@ -154,7 +154,7 @@ pub struct HistoryLine {
     /// The status, the event's kind, or the letter's reason.
     pub word: String,
     pub reason: Option<String>,
-    /// Empty for an event about another object's batch: never shown.
+    /// Empty for an event about a whole replay.
     pub run_id: String,
     pub batch_id: Option<String>,
     pub detail: serde_json::Value,
@@ -464,7 +464,7 @@ impl Query {
         Ok(newest.page(unreadable))
     }
 
-    /// One object's whole history in order of time: status rows, audit lines (also of its batches), letters.
+    /// One object's whole history in order of time: status rows, audit lines (also of its batches and replays), letters.
     /// A run id answers for the object the run was about.
     ///
     /// # Errors
@@ -478,7 +478,7 @@ impl Query {
             },
         };
         let mut lines: Vec<(i64, usize, HistoryLine)> = Vec::new();
-        let mut runs = BTreeSet::new();
+        let (mut runs, mut replays) = (BTreeSet::new(), BTreeSet::new());
         let mut statuses = Vec::new();
         let mut unreadable = 0;
         let home = self.partition_of(&object);
@@ -487,6 +487,7 @@ impl Query {
             let Some(row) = record.value.as_ref().and_then(|v| codec.decode::<ObjectStatus>(v).ok()) else { return };
             if uri(&row.bucket, &row.key) == object {
                 runs.insert(row.run_id.clone());
+                replays.extend(row.replay_id.clone());
                 statuses.push(row);
             }
         })
@@ -524,7 +525,7 @@ impl Query {
             }));
         }
         for partition in self.partitions() {
-            self.events_of(partition, &object, &runs, &mut lines, &mut unreadable).await?;
+            self.events_of(partition, &object, (&runs, &replays), &mut lines, &mut unreadable).await?;
         }
         if lines.is_empty() {
             return Ok(None);
@@ -539,7 +540,7 @@ impl Query {
         &self,
         partition: Partition,
         object: &str,
-        runs: &BTreeSet<String>,
+        (runs, replays): (&BTreeSet<String>, &BTreeSet<String>),
         lines: &mut Vec<(i64, usize, HistoryLine)>,
         unreadable: &mut u64,
     ) -> Result<(), QueryError> {
@@ -559,7 +560,8 @@ impl Query {
                 let Some(event) = self.decoded::<LifecycleEvent>(record, unreadable).await? else { continue };
                 let is_object = event.bucket.as_ref().zip(event.key.as_ref()).is_some_and(|(b, k)| uri(b, k) == object);
                 let run = event.run_ids.iter().find(|r| runs.contains(*r));
-                if !is_object && (event.bucket.is_some() || run.is_none()) {
+                let is_replay = event.replay_id.as_ref().is_some_and(|r| replays.contains(r));
+                if !is_object && (event.bucket.is_some() || (run.is_none() && !is_replay)) {
                     continue;
                 }
                 let run_id = run.or(event.run_ids.first()).cloned().unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topics;
 use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
 use crate::wire::codec::Codec;
-use crate::wire::records::Admitted;
+use crate::wire::records::{Admitted, LifecycleEvent};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_000);
 
@@ -38,7 +38,8 @@ impl House {
     }
 
     async fn status(&self, object: &Admitted, state: State, reason: Option<ReasonCode>, at: i64) {
-        let rows = if state == State::Published { RowCounts { physical: 3, published: 3, ..RowCounts::default() } } else { RowCounts::default() };
+        let rows =
+            if state == State::Published { RowCounts { physical: 3, published: 3, ..RowCounts::default() } } else { RowCounts::default() };
         let of = Subject { dataset: Some("orders"), object };
         self.write(vec![self.clerk.status(&of, state, reason, rows, NOW.plus(Span::from_millis(at))).unwrap()]).await;
     }
@@ -94,6 +95,23 @@ fn object(key: &str, offset: i64) -> Admitted {
 
 fn order(selection: Selection) -> ReplayOrder {
     ReplayOrder { selection, replay_id: Some("r1".into()), force: false, dry_run: false, reason: None, requested_by: "t".into() }
+}
+
+fn started() -> LifecycleEvent {
+    LifecycleEvent {
+        format_version: FORMAT_VERSION,
+        kind: "ReplayStarted".into(),
+        stage: "replay".into(),
+        dataset: None,
+        bucket: None,
+        key: None,
+        batch_id: None,
+        replay_id: None,
+        run_ids: vec![],
+        reason: None,
+        detail: "{}".into(),
+        at: NOW.millis(),
+    }
 }
 
 fn held_back() -> Selection {
@@ -166,7 +184,10 @@ async fn a_history_holds_everything_about_one_object_and_nothing_else() {
     let of = Subject { dataset: Some("orders"), object: &a };
     house.write(vec![house.clerk.event("ValidationPassed", &of, None, json!({}), NOW.plus(Span::from_millis(1))).unwrap()]).await;
     let batch = |objects: &[&Admitted], kind: &str, at| {
-        house.clerk.batch_event(kind, "orders", "orders/0/000000000001", objects, json!({"rows": 3}), NOW.plus(Span::from_millis(at))).unwrap()
+        house
+            .clerk
+            .batch_event(kind, "orders", "orders/0/000000000001", objects, json!({"rows": 3}), NOW.plus(Span::from_millis(at)))
+            .unwrap()
     };
     house.write(vec![batch(&[&a, &b], "Published", 3), batch(&[&b], "DQPassed", 2)]).await;
     house.status(&a, State::Published, None, 4).await;
@@ -225,7 +246,23 @@ async fn a_replay_orders_what_is_unfinished_and_leaves_the_rest_alone() {
     assert_eq!(told, expected.map(|(u, a)| (u.to_owned(), a.to_owned())));
     let [request] = requests().await.try_into().unwrap();
     assert_eq!(request.replay_id, "r1");
-    assert_eq!(request.items.iter().map(|i| (i.key.as_str(), i.etag.as_deref(), i.partition)).collect::<Vec<_>>(), [("in/a.csv", Some("e"), 0)]);
+    house
+        .status(
+            &Admitted { replay_id: Some("r1".into()), run_id: "r1-0000".into(), generation: 1, ..held.clone() },
+            State::Admitted,
+            None,
+            5,
+        )
+        .await;
+    let started = LifecycleEvent { replay_id: Some("r1".into()), ..started() };
+    house.write(vec![house.clerk.outlet.record(Topic::Lifecycle, "r1", Placed::By("r1"), &started, vec![]).unwrap()]).await;
+    let words = |answer: Answer| items::<HistoryLine>(&answer).into_iter().map(|l| l.word).collect::<Vec<_>>();
+    assert!(words(house.ask(Request::RunsShow { id: "raw/in/a.csv".into() }).await).contains(&"ReplayStarted".to_owned()));
+    assert!(!words(house.ask(Request::RunsShow { id: "raw/in/c.csv".into() }).await).contains(&"ReplayStarted".to_owned()));
+    assert_eq!(
+        request.items.iter().map(|i| (i.key.as_str(), i.etag.as_deref(), i.partition)).collect::<Vec<_>>(),
+        [("in/a.csv", Some("e"), 0)]
+    );
 }
 
 #[tokio::test]
