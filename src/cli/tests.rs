@@ -204,7 +204,7 @@ fn tables_tell_what_became_of_objects() {
     STATUS     DATASET  OBJECT        GEN  IN  PUBLISHED  HELD  DEDUP  REASON  AT                        RUN
     PUBLISHED  orders   raw/in/a.csv    0  12         11     1      0          2026-01-02T03:04:06.000Z  5f0c
     ");
-    let letter: crate::app::query::LetterView = serde_json::from_str(LETTER).unwrap();
+    let letter: crate::app::view::LetterView = serde_json::from_str(LETTER).unwrap();
     insta::assert_snapshot!(quarantine::letters_table(std::slice::from_ref(&letter)).render(), @r"
     REASON          DATASET  OBJECT        ROWS  STAGE     AT                        RUN
     row_type_error  orders   raw/in/a.csv     1  classify  2026-01-02T03:04:06.000Z  5f0c

@@ -2,7 +2,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::app::control::{self, ClientError, Server};
-use crate::app::query::{HistoryLine, LetterView, StatusView};
+use crate::app::view::{HistoryLine, LetterView, StatusView};
 use crate::broker::OutRecord;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::clock::ManualClock;
