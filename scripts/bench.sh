@@ -39,7 +39,7 @@ for name in sets:
         lake, state, log = work / "lake", work / "state", work / "out"
         for folder in (lake, state):
             shutil.rmtree(folder, ignore_errors=True)
-        command = [binary, "run", "--landing", str(work / name), "--lake", str(lake), "--contracts", "contracts",
+        command = [binary, "run", "--landing", f"raw={work / name}", "--lake", str(lake), "--contracts", "contracts",
                    "--state", str(state), "--until-idle", "--json"]
         with open(log, "wb") as out:
             start = time.monotonic()

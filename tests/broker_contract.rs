@@ -46,7 +46,7 @@ async fn take_over(log: &mut dyn Log) -> Vec<Partition> {
     match log.poll(LIMIT, Timestamp::EPOCH).await.unwrap() {
         Polled::Assigned(partitions) => {
             for (p, committed) in &partitions {
-                log.seek(*p, committed.unwrap_or_default()).unwrap();
+                log.seek(*p, committed.unwrap_or_default()).await.unwrap();
             }
             partitions.into_iter().map(|(p, _)| p).collect()
         }
@@ -91,8 +91,8 @@ async fn contract(broker: Arc<dyn Broker>) {
         other => panic!("{other:?}"),
     }
     assert_eq!(first.poll(LIMIT, Timestamp::EPOCH).await.unwrap(), Polled::Idle);
-    first.seek(Partition(0), NextOffset(0)).unwrap();
-    first.seek(Partition(1), NextOffset(0)).unwrap();
+    first.seek(Partition(0), NextOffset(0)).await.unwrap();
+    first.seek(Partition(1), NextOffset(0)).await.unwrap();
     let Polled::Records(polled) = first.poll(LIMIT, Timestamp::EPOCH).await.unwrap() else { panic!("records wait") };
     assert_eq!(values(&polled), ["1", "3", "2"]);
 
@@ -112,7 +112,7 @@ async fn contract(broker: Arc<dyn Broker>) {
     assert_eq!(reader.committed("g", &at("in", 1)).await.unwrap(), None);
 
     // Going back delivers again what was not committed.
-    first.seek(Partition(1), NextOffset(0)).unwrap();
+    first.seek(Partition(1), NextOffset(0)).await.unwrap();
     let Polled::Records(again) = first.poll(LIMIT, Timestamp::EPOCH).await.unwrap() else { panic!("read again") };
     assert_eq!(values(&again), ["2"]);
 
@@ -125,11 +125,11 @@ async fn contract(broker: Arc<dyn Broker>) {
     let p = asked[0].0;
     first.commit(Transaction { outputs: vec![], positions: moved(p, 1) }).await.unwrap();
     first.release(&asked).await.unwrap();
-    assert!(matches!(
-        first.commit(Transaction { outputs: vec![out("out", 0, "a", "zombie")], positions: moved(p, 2) }).await,
-        Err(CommitError::Fenced)
-    ));
+    let zombie = Transaction { outputs: vec![out("out", 0, "a", "zombie")], positions: moved(p, 2) };
+    assert!(matches!(first.commit(zombie.clone()).await, Err(CommitError::Fenced)), "released, not yet taken over");
+    assert!(first.seek(Partition(p), NextOffset(0)).await.is_err(), "a partition that is not its own any more");
     assert_eq!(take_over(second.as_mut()).await, asked);
+    assert!(matches!(first.commit(zombie).await, Err(CommitError::Fenced)), "taken over by another member");
     assert_eq!(values(&all(reader.as_ref(), &at("out", 0)).await), ["x"]);
 
     // A member that is gone leaves its partitions to the others, at the committed positions.
@@ -146,9 +146,9 @@ async fn contract(broker: Arc<dyn Broker>) {
 
     // A limit of one record is kept, and nothing is skipped.
     for (p, committed) in rest {
-        second.seek(p, committed.unwrap_or_default()).unwrap();
+        second.seek(p, committed.unwrap_or_default()).await.unwrap();
     }
-    second.seek(Partition(p), NextOffset(0)).unwrap();
+    second.seek(Partition(p), NextOffset(0)).await.unwrap();
     let one = PollLimit { records: 1, bytes: 1 << 20 };
     let mut seen = Vec::new();
     while let Polled::Records(r) = second.poll(one, Timestamp::EPOCH).await.unwrap() {

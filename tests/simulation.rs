@@ -75,6 +75,9 @@ transform: { partition_by: [ingest_date], batch: { linger: 1s, quiet: 200ms, sha
 quality: { rules: "Rules = [ RowCount > 0, IsUnique \"id\", ColumnValues \"v\" >= 0 labels=[\"action\"=\"quarantine_rows\"] ]" }
 "#;
 
+/// Published rows by object: generations and ids.
+type Published = BTreeMap<String, (BTreeSet<i32>, Vec<i64>)>;
+
 /// Decides what goes wrong, from one seed.
 struct Chaos {
     jitter: Mutex<Jitter>,
@@ -171,8 +174,8 @@ impl Log for ChaoticLog {
             }
         }
     }
-    fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
-        self.inner.seek(partition, to)
+    async fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
+        self.inner.seek(partition, to).await
     }
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
         self.inner.release(partitions).await
@@ -426,8 +429,8 @@ impl World {
     }
 
     /// Published rows by object: generation and ids.
-    fn published(&self) -> BTreeMap<String, (BTreeSet<i32>, Vec<i64>)> {
-        let mut rows: BTreeMap<String, (BTreeSet<i32>, Vec<i64>)> = BTreeMap::new();
+    fn published(&self) -> Published {
+        let mut rows = Published::new();
         let mut places = BTreeSet::new();
         let files: Vec<ObjectMeta> = block_on(self.lake.list(Some(&Path::from("curated"))).try_collect()).unwrap();
         for file in files {
@@ -528,7 +531,7 @@ impl World {
 }
 
 /// One history: files land, crash, drain; then a forced replay, an overwrite, and the same again.
-fn history(seed: u64) -> (u64, BTreeMap<String, (BTreeSet<i32>, Vec<i64>)>) {
+fn history(seed: u64) -> (u64, Published) {
     let mut world = World::new(seed);
     let files = 4 + world.chance(6);
     for n in 0..files {

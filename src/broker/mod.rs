@@ -177,10 +177,17 @@ pub trait Log: Send {
     async fn interrupted(&mut self);
 
     /// Writes all of `transaction`, or nothing.
+    ///
+    /// The port itself refuses positions of partitions it does not own: a real broker checks the member's
+    /// generation, not who owns the partition (measured on Kafka 4.3: a released partition's position could
+    /// be moved back by its former owner). Ownership ends with `release`, and before a loss is reported.
     async fn commit(&mut self, transaction: Transaction) -> Result<Committed, CommitError>;
 
     /// Next record to read of an owned partition: after a restore, and to go back after an abort.
-    fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError>;
+    ///
+    /// Records of the partition polled before and not yet handed out are dropped. A partition that is no
+    /// longer owned is refused as `Fenced`; the next poll says where it went.
+    async fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError>;
 
     /// Gives revoked partitions up.
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError>;

@@ -247,7 +247,7 @@ impl<S: Stage> Runner<S> {
             applied = restored.applied,
             "partition restored"
         );
-        match log.seek(partition, restored.next) {
+        match log.seek(partition, restored.next).await {
             Ok(()) => {
                 self.owned.insert(partition, Owned { next: restored.next, txn_seq: restored.txn_seq });
                 Ok(())
@@ -324,7 +324,7 @@ impl<S: Stage> Runner<S> {
                     if self.around.stop.is_cancelled() {
                         return Ok(Some(SessionEnd::Stopped));
                     }
-                    return self.rewind(log).map(|()| None);
+                    return self.rewind(log).await.map(|()| None);
                 }
                 Round::Spent => return Ok(Some(SessionEnd::Spent)),
             }
@@ -337,9 +337,9 @@ impl<S: Stage> Runner<S> {
     }
 
     /// Reads every owned partition again from what is processed.
-    fn rewind(&self, log: &mut dyn Log) -> Result<(), Halt> {
+    async fn rewind(&self, log: &mut dyn Log) -> Result<(), Halt> {
         for (partition, owned) in &self.owned {
-            match log.seek(*partition, owned.next) {
+            match log.seek(*partition, owned.next).await {
                 Ok(()) | Err(LogError::Fenced) => {}
                 Err(e) => return Err(self.halt(e.into())),
             }

@@ -143,7 +143,7 @@ impl Log for Worker {
         })
     }
 
-    fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
+    async fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
         let owned = self.shared.state().groups.get(&self.group, &self.topic).is_some_and(|g| g.owns(self.member, partition));
         if !owned {
             return Err(LogError::Fenced);
