@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::board::{Board, BoardError};
-use crate::app::query::{LetterFilter, Page, Query, QueryError, StatusFilter, uri};
+use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
+use crate::app::view::{Page, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
 use crate::broker::{Broker, CommitError};
 use crate::clock::Clock;

@@ -9,4 +9,5 @@ pub mod demo_inputs;
 pub mod desk;
 pub mod query;
 pub mod run;
+pub mod view;
 pub mod wiring;

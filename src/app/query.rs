@@ -2,16 +2,17 @@
 //!
 //! Everything reads committed records from the start of a topic and keeps little: at most `limit`
 //! answers, and while status rows are folded some 40 bytes for each row of one partition. Records
-//! that do not decode are counted, never hidden. The views are an interface: `--json` prints them.
+//! that do not decode are counted, never hidden.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::app::view::{History, HistoryLine, LetterView, Page, StatusView, is_of_landing_record, json, time, uri};
 use crate::broker::partitioner::partition_of;
 use crate::broker::{LogError, PollLimit, Reader, Record};
 use crate::domain::position::{NextOffset, Partition};
@@ -65,178 +66,10 @@ pub struct LetterFilter {
     pub limit: usize,
 }
 
-/// Answers, the newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// How many more match.
-    pub more: u64,
-    /// Records passed over because they do not decode.
-    pub unreadable: u64,
-}
-
-/// Rows of one object, by where they went.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowsView {
-    #[serde(rename = "in")]
-    pub physical: i64,
-    pub published: i64,
-    pub quarantined: i64,
-    pub deduplicated: i64,
-}
-
-/// One object version and generation, or one landing record that repeats or was left alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusView {
-    pub uri: String,
-    pub dataset: Option<String>,
-    pub status: String,
-    pub reason: Option<String>,
-    pub stage: String,
-    pub rows: RowsView,
-    pub run_id: String,
-    pub replay_id: Option<String>,
-    pub generation: i32,
-    pub version_id: Option<String>,
-    pub etag: Option<String>,
-    pub size: Option<i64>,
-    pub source: String,
-    pub first_landed: String,
-    pub at: String,
-    /// DUPLICATE, SUPERSEDED and IGNORED speak of a landing record, not of the version it repeats (decisions.md 6).
-    pub of_landing_record: bool,
-    pub landing: Place,
-}
-
-/// A landing record; -1 where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Place {
-    pub partition: i32,
-    pub offset: i64,
-}
-
-/// One letter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LetterView {
-    pub uri: String,
-    pub dataset: Option<String>,
-    pub stage: String,
-    pub reason: String,
-    pub detail: String,
-    pub remedy: String,
-    pub whole_object: bool,
-    pub rows_quarantined: i64,
-    /// Rows by reason code.
-    pub reasons: BTreeMap<String, i64>,
-    pub run_id: String,
-    pub replay_id: Option<String>,
-    pub generation: i32,
-    pub version_id: Option<String>,
-    pub contract_hash: Option<String>,
-    pub evidence: serde_json::Value,
-    /// Up to 20 rows.
-    pub samples: Vec<String>,
-    /// Where every row lies, below the lake.
-    pub row_letters: Option<String>,
-    /// An unreadable notification as text.
-    pub raw: Option<String>,
-    pub landing: Place,
-    pub at: String,
-}
-
-/// One line of a history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryLine {
-    pub at: String,
-    /// status, event or letter.
-    pub what: String,
-    pub stage: String,
-    /// The status, the event's kind, or the letter's reason.
-    pub word: String,
-    pub reason: Option<String>,
-    /// Empty for an event about another object's batch: never shown.
-    pub run_id: String,
-    pub batch_id: Option<String>,
-    pub detail: serde_json::Value,
-}
-
-/// The uri of an object as every view spells it.
-pub fn uri(bucket: &str, key: &str) -> String {
-    format!("{bucket}/{key}")
-}
-
 /// `bucket/key` of an id that names an object (`bucket/key`, `s3://bucket/key`); `None`: a run id.
 pub fn object_of(id: &str) -> Option<&str> {
     let place = id.split_once("://").map_or(id, |(_, rest)| rest);
     place.contains('/').then_some(place)
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap_or_else(|_| text.into())
-}
-
-fn time(millis: i64) -> String {
-    Timestamp::from_millis(millis).to_string()
-}
-
-fn is_of_landing_record(status: &str) -> bool {
-    matches!(State::from_word(status), Some(State::Duplicate | State::Superseded | State::Ignored))
-}
-
-impl From<ObjectStatus> for StatusView {
-    fn from(row: ObjectStatus) -> Self {
-        Self {
-            uri: uri(&row.bucket, &row.key),
-            of_landing_record: is_of_landing_record(&row.status),
-            rows: RowsView {
-                physical: row.rows_in,
-                published: row.rows_published,
-                quarantined: row.rows_quarantined,
-                deduplicated: row.rows_deduplicated,
-            },
-            first_landed: time(row.first_landed),
-            at: time(row.at),
-            landing: Place { partition: row.landing_partition, offset: row.landing_offset },
-            dataset: row.dataset,
-            status: row.status,
-            reason: row.reason,
-            stage: row.stage,
-            run_id: row.run_id,
-            replay_id: row.replay_id,
-            generation: row.generation,
-            version_id: row.version_id,
-            etag: row.etag,
-            size: row.size,
-            source: row.source,
-        }
-    }
-}
-
-impl From<QuarantineLetter> for LetterView {
-    fn from(letter: QuarantineLetter) -> Self {
-        Self {
-            uri: uri(&letter.bucket, &letter.key),
-            evidence: json(&letter.evidence),
-            raw: letter.raw.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-            at: time(letter.at),
-            landing: Place { partition: letter.landing_partition, offset: letter.landing_offset },
-            dataset: letter.dataset,
-            stage: letter.stage,
-            reason: letter.reason,
-            detail: letter.detail,
-            remedy: letter.remedy,
-            whole_object: letter.whole_object,
-            rows_quarantined: letter.rows_quarantined,
-            reasons: letter.reasons,
-            run_id: letter.run_id,
-            replay_id: letter.replay_id,
-            generation: letter.generation,
-            version_id: letter.version_id,
-            contract_hash: letter.contract_hash,
-            samples: letter.samples,
-            row_letters: letter.row_letters,
-        }
-    }
 }
 
 impl StatusFilter {
@@ -464,7 +297,7 @@ impl Query {
         Ok(newest.page(unreadable))
     }
 
-    /// One object's whole history in order of time: status rows, audit lines (also of its batches), letters.
+    /// One object's whole history in order of time: status rows, audit lines (also of its batches and replays), letters.
     /// A run id answers for the object the run was about.
     ///
     /// # Errors
@@ -478,7 +311,7 @@ impl Query {
             },
         };
         let mut lines: Vec<(i64, usize, HistoryLine)> = Vec::new();
-        let mut runs = BTreeSet::new();
+        let (mut runs, mut replays) = (BTreeSet::new(), BTreeSet::new());
         let mut statuses = Vec::new();
         let mut unreadable = 0;
         let home = self.partition_of(&object);
@@ -487,6 +320,7 @@ impl Query {
             let Some(row) = record.value.as_ref().and_then(|v| codec.decode::<ObjectStatus>(v).ok()) else { return };
             if uri(&row.bucket, &row.key) == object {
                 runs.insert(row.run_id.clone());
+                replays.extend(row.replay_id.clone());
                 statuses.push(row);
             }
         })
@@ -524,7 +358,7 @@ impl Query {
             }));
         }
         for partition in self.partitions() {
-            self.events_of(partition, &object, &runs, &mut lines, &mut unreadable).await?;
+            self.events_of(partition, &object, (&runs, &replays), &mut lines, &mut unreadable).await?;
         }
         if lines.is_empty() {
             return Ok(None);
@@ -539,7 +373,7 @@ impl Query {
         &self,
         partition: Partition,
         object: &str,
-        runs: &BTreeSet<String>,
+        (runs, replays): (&BTreeSet<String>, &BTreeSet<String>),
         lines: &mut Vec<(i64, usize, HistoryLine)>,
         unreadable: &mut u64,
     ) -> Result<(), QueryError> {
@@ -559,7 +393,8 @@ impl Query {
                 let Some(event) = self.decoded::<LifecycleEvent>(record, unreadable).await? else { continue };
                 let is_object = event.bucket.as_ref().zip(event.key.as_ref()).is_some_and(|(b, k)| uri(b, k) == object);
                 let run = event.run_ids.iter().find(|r| runs.contains(*r));
-                if !is_object && (event.bucket.is_some() || run.is_none()) {
+                let is_replay = event.replay_id.as_ref().is_some_and(|r| replays.contains(r));
+                if !is_object && (event.bucket.is_some() || (run.is_none() && !is_replay)) {
                     continue;
                 }
                 let run_id = run.or(event.run_ids.first()).cloned().unwrap_or_default();
@@ -594,14 +429,4 @@ impl Query {
         }
         Ok(found)
     }
-}
-
-/// One object's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
-    pub uri: String,
-    pub runs: Vec<String>,
-    pub lines: Vec<HistoryLine>,
-    /// Lines left out.
-    pub more: u64,
 }

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 
 use crate::app::desk::Request;
-use crate::app::query::{LetterFilter, LetterView};
+use crate::app::query::LetterFilter;
+use crate::app::view::LetterView;
 use crate::cli::ask::{StateArgs, ask, remarks, views};
 use crate::cli::exit;
 use crate::cli::out::Out;

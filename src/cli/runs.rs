@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 
 use crate::app::desk::Request;
-use crate::app::query::{HistoryLine, StatusFilter, StatusView};
+use crate::app::query::StatusFilter;
+use crate::app::view::{HistoryLine, StatusView};
 use crate::cli::ask::{StateArgs, ask, remarks, views};
 use crate::cli::exit;
 use crate::cli::out::Out;

@@ -63,6 +63,7 @@ fn the_help_tells_a_newcomer_what_there_is() {
       demo        See it work: golden files, a burst and two weeks of real flights through all stages,
                   one object into quarantine and back. Nothing needs to be installed
       run         Run the bridge and the stages: landed files become published tables
+      check       Check one file against a contract, offline: what `run` would do with it
       replay      Send objects through the pipeline again, safely
       quarantine  See what was held back, and why
       runs        See what became of every object
@@ -204,7 +205,7 @@ fn tables_tell_what_became_of_objects() {
     STATUS     DATASET  OBJECT        GEN  IN  PUBLISHED  HELD  DEDUP  REASON  AT                        RUN
     PUBLISHED  orders   raw/in/a.csv    0  12         11     1      0          2026-01-02T03:04:06.000Z  5f0c
     ");
-    let letter: crate::app::query::LetterView = serde_json::from_str(LETTER).unwrap();
+    let letter: crate::app::view::LetterView = serde_json::from_str(LETTER).unwrap();
     insta::assert_snapshot!(quarantine::letters_table(std::slice::from_ref(&letter)).render(), @r"
     REASON          DATASET  OBJECT        ROWS  STAGE     AT                        RUN
     row_type_error  orders   raw/in/a.csv     1  classify  2026-01-02T03:04:06.000Z  5f0c

@@ -499,7 +499,12 @@ impl Validate {
             None if turned.state == State::Quarantined => run_id(&landed.object, dataset.unwrap_or(""), &token, Generation(0)),
             None => Uuid::new_v5(&RUN_NAMESPACE, format!("landing/{}/{}", landed.partition, landed.offset).as_bytes()).to_string(),
         };
-        let object = unadmitted(&landed.object, landed.partition, landed.offset, token, run);
+        let mut object = unadmitted(&landed.object, landed.partition, landed.offset, token, run);
+        if landed.object.replay.is_some() {
+            // A refused replay has a row of its own: it must not overwrite that of the generation it repeats.
+            let newest = case.kept.as_ref().and_then(|k| k.newest.as_ref());
+            object.generation = newest.map_or(0, |n| i32::try_from(n.generation.next().0).unwrap_or(i32::MAX));
+        }
         let subject = Subject { dataset, object: &object };
         if turned.state == State::Quarantined {
             let charge = Charge { detail: turned.detail, ..Charge::default() };

@@ -2,7 +2,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::app::control::{self, ClientError, Server};
-use crate::app::query::{HistoryLine, LetterView, StatusView};
+use crate::app::view::{HistoryLine, LetterView, StatusView};
 use crate::broker::OutRecord;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::clock::ManualClock;
@@ -11,7 +11,7 @@ use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topics;
 use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
 use crate::wire::codec::Codec;
-use crate::wire::records::Admitted;
+use crate::wire::records::{Admitted, LifecycleEvent};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_000);
 
@@ -95,6 +95,23 @@ fn object(key: &str, offset: i64) -> Admitted {
 
 fn order(selection: Selection) -> ReplayOrder {
     ReplayOrder { selection, replay_id: Some("r1".into()), force: false, dry_run: false, reason: None, requested_by: "t".into() }
+}
+
+fn started() -> LifecycleEvent {
+    LifecycleEvent {
+        format_version: FORMAT_VERSION,
+        kind: "ReplayStarted".into(),
+        stage: "replay".into(),
+        dataset: None,
+        bucket: None,
+        key: None,
+        batch_id: None,
+        replay_id: None,
+        run_ids: vec![],
+        reason: None,
+        detail: "{}".into(),
+        at: NOW.millis(),
+    }
 }
 
 fn held_back() -> Selection {
@@ -229,6 +246,19 @@ async fn a_replay_orders_what_is_unfinished_and_leaves_the_rest_alone() {
     assert_eq!(told, expected.map(|(u, a)| (u.to_owned(), a.to_owned())));
     let [request] = requests().await.try_into().unwrap();
     assert_eq!(request.replay_id, "r1");
+    house
+        .status(
+            &Admitted { replay_id: Some("r1".into()), run_id: "r1-0000".into(), generation: 1, ..held.clone() },
+            State::Admitted,
+            None,
+            5,
+        )
+        .await;
+    let started = LifecycleEvent { replay_id: Some("r1".into()), ..started() };
+    house.write(vec![house.clerk.outlet.record(Topic::Lifecycle, "r1", Placed::By("r1"), &started, vec![]).unwrap()]).await;
+    let words = |answer: Answer| items::<HistoryLine>(&answer).into_iter().map(|l| l.word).collect::<Vec<_>>();
+    assert!(words(house.ask(Request::RunsShow { id: "raw/in/a.csv".into() }).await).contains(&"ReplayStarted".to_owned()));
+    assert!(!words(house.ask(Request::RunsShow { id: "raw/in/c.csv".into() }).await).contains(&"ReplayStarted".to_owned()));
     assert_eq!(
         request.items.iter().map(|i| (i.key.as_str(), i.etag.as_deref(), i.partition)).collect::<Vec<_>>(),
         [("in/a.csv", Some("e"), 0)]
