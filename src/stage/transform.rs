@@ -46,6 +46,12 @@ const OPEN_AT_ONCE: usize = 32;
 /// Hive partitions of one plan at most: each holds an open writer.
 const PARTITIONS_MAX: usize = 2_000;
 
+/// Rows of one file that wait before its writer is opened.
+const TABLE_WAITING_MAX: usize = 4 << 20;
+
+/// Rows of all files of a plan that wait.
+const WAITING_MAX: usize = 48 << 20;
+
 /// Rows of an object's letter that travel in the record itself.
 const SAMPLES_MAX: usize = 20;
 
@@ -416,16 +422,45 @@ struct Tables<'a> {
     /// Compiled once per input schema: members of one plan share it but for raw columns.
     derives: Vec<(SchemaRef, Arc<Derive>)>,
     open: BTreeMap<(String, String), OpenTable>,
+    waiting_bytes: usize,
 }
 
+/// One file of the plan. Rows wait here while they are few: a plan may touch hundreds of partitions,
+/// and an open writer costs far more memory than the rows of a small one.
+#[derive(Default)]
 struct OpenTable {
-    writer: TableWriter<Sink>,
+    writer: Option<TableWriter<Sink>>,
+    waiting: Vec<RecordBatch>,
+    waiting_bytes: usize,
     objects: Vec<(usize, u64)>,
+}
+
+impl OpenTable {
+    /// Moves what waits into the writer, opened now if it is not.
+    fn flush(&mut self, parquet: ParquetOptions) -> Result<(), String> {
+        self.waiting_bytes = 0;
+        for rows in std::mem::take(&mut self.waiting) {
+            if self.writer.is_none() {
+                self.writer = Some(TableWriter::new(Sink::default(), rows.schema(), parquet).map_err(|e| e.to_string())?);
+            }
+            if let Some(writer) = &mut self.writer {
+                writer.write(&rows).map_err(|e| e.to_string())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Tables<'a> {
     fn new(dataset: &'a Dataset, sealed_at: Timestamp) -> Self {
-        Self { contract: &dataset.contract, parquet: dataset.parquet(), sealed_at, derives: Vec::new(), open: BTreeMap::new() }
+        Self {
+            contract: &dataset.contract,
+            parquet: dataset.parquet(),
+            sealed_at,
+            derives: Vec::new(),
+            open: BTreeMap::new(),
+            waiting_bytes: 0,
+        }
     }
 
     fn derive(&mut self, schema: &SchemaRef) -> Result<Arc<Derive>, String> {
@@ -484,22 +519,29 @@ impl<'a> Tables<'a> {
             let names =
                 rows.schema_ref().fields().iter().map(|f| format!("{}\u{1}{}", f.name(), f.data_type())).collect::<Vec<_>>().join("\u{2}");
             let at = (partition, names);
-            if !self.open.contains_key(&at) {
-                if self.open.len() >= PARTITIONS_MAX {
-                    return Err(format!(
-                        "one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"
-                    ));
-                }
-                let writer = TableWriter::new(Sink::default(), rows.schema(), self.parquet).map_err(|e| e.to_string())?;
-                self.open.insert(at.clone(), OpenTable { writer, objects: Vec::new() });
+            if !self.open.contains_key(&at) && self.open.len() >= PARTITIONS_MAX {
+                return Err(format!(
+                    "one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"
+                ));
             }
-            let table = self.open.get_mut(&at).expect("it was opened above");
-            table.writer.write(&rows).map_err(|e| e.to_string())?;
+            let table = self.open.entry(at).or_default();
             let n = rows.num_rows() as u64;
             match table.objects.last_mut() {
                 Some((last, count)) if *last == member => *count += n,
                 _ => table.objects.push((member, n)),
             }
+            let bytes = rows.get_array_memory_size();
+            table.waiting.push(rows);
+            table.waiting_bytes += bytes;
+            self.waiting_bytes += bytes;
+            if table.waiting_bytes > TABLE_WAITING_MAX {
+                self.waiting_bytes -= table.waiting_bytes;
+                table.flush(self.parquet)?;
+            }
+        }
+        if self.waiting_bytes > WAITING_MAX {
+            self.waiting_bytes = 0;
+            self.open.values_mut().try_for_each(|table| table.flush(self.parquet))?;
         }
         Ok(())
     }
@@ -507,7 +549,9 @@ impl<'a> Tables<'a> {
     fn finish(self, plan: &BatchPlan) -> Result<Vec<Output>, StageError> {
         let broken = |detail: String| StageError::Broken { detail };
         let mut outputs = Vec::new();
-        for ((partition, _), table) in self.open {
+        for ((partition, _), mut table) in self.open {
+            table.flush(self.parquet).map_err(broken)?;
+            let Some(writer) = table.writer else { continue };
             let footer = Footer {
                 format_version: Footer::FORMAT_VERSION,
                 dataset: plan.dataset.clone(),
@@ -516,8 +560,8 @@ impl<'a> Tables<'a> {
                 stamp: String::new(),
                 objects: table.objects.iter().map(|(m, rows)| footer_object(&plan.members[*m].admitted, *rows)).collect(),
             };
-            let rows = table.writer.rows();
-            let sink = table.writer.finish(&footer).map_err(|e| broken(e.to_string()))?;
+            let rows = writer.rows();
+            let sink = writer.finish(&footer).map_err(|e| broken(e.to_string()))?;
             let written = sink.finish().map_err(|e| broken(e.to_string()))?;
             outputs.push(Output { partition, written, rows, objects: table.objects });
         }
