@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use futures::StreamExt;
@@ -33,10 +33,10 @@ use crate::stage::reading::{Content, FilePlan, PlannedError, read};
 use crate::stage::spool::{Sink, Written};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
-use crate::table::columns::{Provenance, extend, with_operational};
+use crate::table::columns::{Provenance, extend};
 use crate::table::footer::{Footer, FooterObject};
 use crate::table::parquet::{ParquetOptions, TableWriter};
-use crate::table::partition::{file_schema, split};
+use crate::table::partition::split;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{Admitted, BatchPlan, FORMAT_VERSION, FileObject, PlanMember, StagedBatch, StagedFile, StagedMember};
 
@@ -307,11 +307,6 @@ fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opene
     Ok(Staged { members, outputs })
 }
 
-/// Rows of one member, read, derived and extended, ready to be written.
-struct Prepared {
-    batch: RecordBatch,
-}
-
 fn transform_member(
     plan: &BatchPlan,
     index: usize,
@@ -334,7 +329,7 @@ fn transform_member(
         let (batch, failed) = tables.prepare(&batch, &rows, &provenance, &mut letters)?;
         derive_failed += failed;
         match &mut waiting {
-            Some(waiting) => waiting.push(Prepared { batch }),
+            Some(waiting) => waiting.push(batch),
             None => tables.write(index, &batch)?,
         }
         Ok(())
@@ -356,8 +351,8 @@ fn transform_member(
             letters,
         });
     }
-    for prepared in waiting.into_iter().flatten() {
-        tables.write(index, &prepared.batch).map_err(|detail| StageError::Broken { detail })?;
+    for batch in waiting.into_iter().flatten() {
+        tables.write(index, &batch).map_err(|detail| StageError::Broken { detail })?;
     }
     Ok(Member { fate: Fate::Staged(counts), derive_failed, letters })
 }
@@ -599,9 +594,4 @@ fn selected(batch: &RecordBatch, select: &[String], partition_by: &[String]) -> 
         }
     }
     batch.project(&kept).map_err(|e| e.to_string())
-}
-
-/// The schema of a contract's published files, for what has no rows yet.
-pub fn published_schema(columns: &Schema, contract: &Contract) -> Schema {
-    file_schema(&with_operational(columns), &contract.transform.partition_by)
 }
