@@ -561,6 +561,7 @@ fn history(seed: u64) -> (u64, Published) {
         force: true,
         skip_if_published: false,
         pin_contract: None,
+        objects_per_second: None,
         items: vec![ReplayItem {
             index: 0,
             bucket: "raw".into(),

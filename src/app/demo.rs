@@ -173,6 +173,7 @@ async fn replay(running: &Running, key: &str, today: NaiveDate) -> Result<(), De
         force: false,
         skip_if_published: true,
         pin_contract: None,
+        objects_per_second: None,
         items: vec![ReplayItem {
             index: 0,
             bucket: "raw".to_owned(),

@@ -209,6 +209,7 @@ impl Desk {
                 force: chosen.options.force,
                 skip_if_published: chosen.options.skip_if_published,
                 pin_contract: None,
+                objects_per_second: None,
                 items: self.items(&planned, &known),
             };
             self.order(&request).await?;

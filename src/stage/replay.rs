@@ -1,30 +1,37 @@
-//! Replay: one owner re-publishes what a request names, into `landing`, on the partition of origin;
-//! then it watches `status` until every item has come to an end.
-//!
-//! State: `replay/<id>` = what was asked and how far it is. A repeated request is a no-op.
+//! Replay: one owner re-publishes what a request names, into `landing`, on the partition of origin,
+//! as fast as validate takes it and its rate allows; then it watches `status` until every item has
+//! come to an end. It can be paused, resumed and cancelled. A repeated request is a no-op.
+
+mod kept;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tracing::warn;
 
-use crate::broker::{OutRecord, PollLimit, Reader, Record};
+use crate::broker::{LogError, OutRecord, PollLimit, Reader, Record};
 use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::{Span, Timestamp};
 use crate::pipeline::outlet::{Outlet, Placed};
-use crate::pipeline::topics::Topic;
+use crate::pipeline::topics::{Topic, Topics};
+use crate::replay::progress::Control;
 use crate::stage::letters::State;
 use crate::stage::{Decision, Stage, StageError, Verdict};
-use crate::state::{Change, View};
+use crate::state::View;
 use crate::wire::codec::CodecError;
-use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, ReplayItem, ReplayMark, ReplayRequest};
+use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, ReplayControl, ReplayItem, ReplayMark, ReplayRequest};
+
+pub use kept::{Kept, PREFIX};
 
 /// How often an unfinished replay is looked at.
-const WATCH_EVERY: Span = Span::from_millis(500);
+const WATCH_EVERY: Span = Span::from_millis(250);
+
+/// Landing records validate may have before it; beyond that a replay waits.
+const AHEAD_OF_VALIDATE: u64 = 1_000;
 
 /// Status rows read at a time.
 const CHUNK: PollLimit = PollLimit { records: 5_000, bytes: 8 << 20 };
@@ -34,51 +41,28 @@ pub struct Replay {
     pub reader: Arc<dyn Reader>,
 }
 
-/// A request, or an unfinished replay whose time has come.
+/// A request, an order to a replay, or an unfinished replay whose time has come.
 pub enum Ask {
     Request(Box<ReplayRequest>),
-    Watch(String, Progress),
+    Order(ReplayControl),
+    Watch { id: String, read: BTreeMap<u32, u64> },
 }
 
-/// How far a replay is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    format_version: u32,
-    dataset: Option<String>,
-    items: u64,
-    /// Items at an end, by their index: an item's status may be written twice.
-    ended: BTreeMap<String, String>,
-    /// Where to read `status` on, by partition.
-    read: BTreeMap<u32, u64>,
-    finished: bool,
-    watch_at: i64,
-}
-
-/// Positions and endings found in `status`.
+/// What was found outside.
 pub struct Found {
+    /// Where `status` was read up to, by partition.
     read: BTreeMap<u32, u64>,
-    ended: BTreeMap<String, String>,
-}
-
-const PREFIX: &[u8] = b"replay/";
-
-fn state_key(id: &str) -> Vec<u8> {
-    [PREFIX, id.as_bytes()].concat()
-}
-
-fn change(id: &str, progress: &Progress) -> Change {
-    Change { key: state_key(id), value: Some(serde_json::to_vec(progress).expect("text and numbers always serialize").into()) }
-}
-
-fn read(bytes: &[u8]) -> Result<Progress, StageError> {
-    serde_json::from_slice(bytes).map_err(|e| StageError::Broken { detail: format!("state of a replay: {e}") })
+    /// Endings of the replay's items since the last look: run id and status.
+    ended: Vec<(String, String)>,
+    /// Landing records validate has room for.
+    room: u64,
 }
 
 impl Replay {
-    fn land(&self, request: &ReplayRequest, item: &ReplayItem, now: Timestamp) -> Result<OutRecord, StageError> {
+    fn land(&self, id: &str, kept: &Kept, item: &ReplayItem, now: Timestamp) -> Result<OutRecord, StageError> {
         let landed = LandedObject {
             format_version: FORMAT_VERSION,
-            dataset: request.dataset.clone(),
+            dataset: kept.dataset.clone(),
             bucket: item.bucket.clone(),
             key: item.key.clone(),
             version_id: item.version_id.clone(),
@@ -94,10 +78,10 @@ impl Replay {
             origin: "replay".to_owned(),
             landed_at: now.millis(),
             replay: Some(ReplayMark {
-                replay_id: request.replay_id.clone(),
+                replay_id: id.to_owned(),
                 index: item.index,
-                force: request.force,
-                reason: request.reason.clone(),
+                force: kept.force,
+                reason: kept.reason.clone(),
                 first_landed: item.first_landed,
             }),
         };
@@ -106,8 +90,8 @@ impl Replay {
             Ok(p) if p < self.outlet.topics.partitions() => Placed::On(Partition(p)),
             _ => Placed::By(&placed),
         };
-        let mut headers = vec![("replay_id".to_owned(), request.replay_id.clone().into()), ("source".to_owned(), "replay".into())];
-        headers.extend(request.dataset.clone().map(|d| ("dataset".to_owned(), d.into())));
+        let mut headers = vec![("replay_id".to_owned(), id.to_owned().into()), ("source".to_owned(), "replay".into())];
+        headers.extend(kept.dataset.clone().map(|d| ("dataset".to_owned(), d.into())));
         Ok(self.outlet.record(Topic::Landing, &placed, on, &landed, headers)?)
     }
 
@@ -115,7 +99,7 @@ impl Replay {
         &self,
         kind: &str,
         id: &str,
-        dataset: Option<&str>,
+        kept: &Kept,
         detail: serde_json::Value,
         now: Timestamp,
     ) -> Result<OutRecord, StageError> {
@@ -123,7 +107,7 @@ impl Replay {
             format_version: FORMAT_VERSION,
             kind: kind.to_owned(),
             stage: StageName::Replay.as_str().to_owned(),
-            dataset: dataset.map(str::to_owned),
+            dataset: kept.dataset.clone(),
             bucket: None,
             key: None,
             batch_id: None,
@@ -135,6 +119,116 @@ impl Replay {
         };
         Ok(self.outlet.record(Topic::Lifecycle, id, Placed::By(id), &event, vec![("replay_id".to_owned(), id.to_owned().into())])?)
     }
+
+    /// Landing records validate has room for.
+    async fn room(&self) -> Result<u64, LogError> {
+        let mut waiting = 0;
+        for p in 0..self.outlet.topics.partitions() {
+            let at = self.outlet.topics.at(Topics::input(StageName::Validate), Partition(p));
+            let bounds = self.reader.bounds(&at).await?;
+            let done = self.reader.committed(StageName::Validate.as_str(), &at).await?.unwrap_or(bounds.start);
+            waiting += bounds.end.0.saturating_sub(done.0);
+        }
+        Ok(AHEAD_OF_VALIDATE.saturating_sub(waiting))
+    }
+
+    /// Endings of a replay's items in one partition of `status`, from `next` on; answers where it ends.
+    async fn endings(&self, id: &str, p: Partition, from: u64, ended: &mut Vec<(String, String)>) -> Result<u64, StageError> {
+        let at = self.outlet.topics.at(Topic::Status, p);
+        let mut next = NextOffset(from);
+        loop {
+            let chunk = self.reader.read(&at, next, CHUNK).await?;
+            next = chunk.next;
+            if chunk.records.is_empty() {
+                return Ok(next.0);
+            }
+            for record in chunk.records.iter().filter(|r| r.header("replay_id") == Some(id)) {
+                let row: ObjectStatus = self.outlet.codec.decode(record.value.as_deref().unwrap_or_default())?;
+                if State::from_word(&row.status).is_some_and(State::is_terminal) {
+                    ended.push((row.run_id, row.status));
+                }
+            }
+        }
+    }
+
+    fn begin(&self, view: View<'_>, request: &ReplayRequest, found: Found, now: Timestamp) -> Result<Decision, StageError> {
+        let mut decision = Decision::default();
+        let id = &request.replay_id;
+        if Kept::load(view, id)?.is_some() {
+            return Ok(decision);
+        }
+        let mut kept = Kept::of(request, found.read, now);
+        let first = kept.progress.may_land(found.room, now);
+        for (item, nth) in request.items.iter().zip(0..) {
+            if nth < first {
+                decision.sends.push(self.land(id, &kept, item, now)?);
+            } else {
+                decision.changes.push(kept::waiting(id, nth, item));
+            }
+        }
+        kept.progress.land(first, now);
+        let detail = json!({ "reason": request.reason, "requested_by": request.requested_by, "items": request.items.len(),
+            "force": request.force, "objects_per_second": request.objects_per_second });
+        decision.sends.push(self.event("ReplayStarted", id, &kept, detail, now)?);
+        self.conclude(view, id, kept, now, &mut decision)?;
+        Ok(decision)
+    }
+
+    fn obey(&self, view: View<'_>, order: &ReplayControl, now: Timestamp) -> Result<Decision, StageError> {
+        let mut decision = Decision::default();
+        let id = &order.replay_id;
+        let (Some(mut kept), Ok(control)) = (Kept::load(view, id)?, order.action.parse::<Control>()) else {
+            warn!(stage = StageName::Replay.as_str(), replay_id = id, action = order.action, "an order to no replay of ours");
+            return Ok(decision);
+        };
+        if !kept.progress.obey(control, now) {
+            return Ok(decision);
+        }
+        if control == Control::Cancel {
+            decision.changes.extend((kept.progress.landed..kept.progress.items).map(|nth| kept::removed(kept::item_key(id, nth))));
+        }
+        let detail = json!({ "reason": order.reason, "requested_by": order.requested_by, "landed": kept.progress.landed,
+            "items": kept.progress.items });
+        decision.sends.push(self.event(control.event(), id, &kept, detail, now)?);
+        self.conclude(view, id, kept, now, &mut decision)?;
+        Ok(decision)
+    }
+
+    fn watch(&self, view: View<'_>, id: &str, mut kept: Kept, found: Found, now: Timestamp) -> Result<Decision, StageError> {
+        let mut decision = Decision::default();
+        for (run_id, status) in found.ended {
+            let noted = kept::ended_key(id, &run_id);
+            let repeated = decision.changes.iter().any(|c| c.key == noted) || view.get(&noted)?.is_some();
+            if !repeated {
+                kept.progress.end(&status, now);
+                decision.changes.push(crate::state::Change { key: noted, value: Some(status.into_bytes().into()) });
+            }
+        }
+        kept.read = found.read;
+        let n = kept.progress.may_land(found.room, now);
+        for nth in kept.progress.landed..kept.progress.landed + n {
+            decision.sends.push(self.land(id, &kept, &kept::item(view, id, nth)?, now)?);
+            decision.changes.push(kept::removed(kept::item_key(id, nth)));
+        }
+        kept.progress.land(n, now);
+        self.conclude(view, id, kept, now, &mut decision)?;
+        Ok(decision)
+    }
+
+    /// Keeps how far it is; a finished replay is told, and its notes go.
+    fn conclude(&self, view: View<'_>, id: &str, mut kept: Kept, now: Timestamp, decision: &mut Decision) -> Result<(), StageError> {
+        let progress = &kept.progress;
+        if progress.finished {
+            let detail = json!({ "items": progress.items, "outcomes": progress.outcomes, "left_out": progress.left_out() });
+            decision.sends.push(self.event("ReplayCompleted", id, &kept, detail, now)?);
+            let notes: Vec<Vec<u8>> = view.scan(&kept::ended_prefix(id))?.into_iter().map(|(key, _)| key).collect();
+            decision.changes.retain(|c| !c.key.starts_with(&kept::ended_prefix(id)));
+            decision.changes.extend(notes.into_iter().map(kept::removed));
+        }
+        kept.watch_at = now.plus(WATCH_EVERY);
+        decision.changes.push(kept.store(id));
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -145,7 +239,11 @@ impl Stage for Replay {
     type Facts = Found;
 
     fn decode(&self, _: &Record, value: &[u8]) -> Result<Ask, CodecError> {
-        Ok(Ask::Request(Box::new(self.outlet.codec.decode(value)?)))
+        let codec = &self.outlet.codec;
+        if codec.is::<ReplayControl>(value)? {
+            return Ok(Ask::Order(codec.decode(value)?));
+        }
+        Ok(Ask::Request(Box::new(codec.decode(value)?)))
     }
 
     fn weight(&self, _: &Ask) -> u64 {
@@ -157,77 +255,32 @@ impl Stage for Replay {
     }
 
     async fn gather(&self, input: &Ask, (): ()) -> Result<Found, StageError> {
-        let mut found = Found { read: BTreeMap::new(), ended: BTreeMap::new() };
+        let mut found = Found { read: BTreeMap::new(), ended: Vec::new(), room: self.room().await? };
         for p in 0..self.outlet.topics.partitions() {
-            let at = self.outlet.topics.at(Topic::Status, Partition(p));
-            let Ask::Watch(id, progress) = input else {
+            let next = match input {
                 // What ends before the request cannot be of it.
-                found.read.insert(p, self.reader.bounds(&at).await?.end.0);
-                continue;
+                Ask::Request(_) => self.reader.bounds(&self.outlet.topics.at(Topic::Status, Partition(p))).await?.end.0,
+                Ask::Order(_) => continue,
+                Ask::Watch { id, read } => {
+                    self.endings(id, Partition(p), read.get(&p).copied().unwrap_or(0), &mut found.ended).await?
+                }
             };
-            let mut next = NextOffset(progress.read.get(&p).copied().unwrap_or(0));
-            loop {
-                let chunk = self.reader.read(&at, next, CHUNK).await?;
-                next = chunk.next;
-                if chunk.records.is_empty() {
-                    break;
-                }
-                for record in chunk.records.iter().filter(|r| r.header("replay_id") == Some(id)) {
-                    let row: ObjectStatus = self.outlet.codec.decode(record.value.as_deref().unwrap_or_default())?;
-                    if State::from_word(&row.status).is_some_and(State::is_terminal) {
-                        found.ended.insert(row.run_id, row.status);
-                    }
-                }
-            }
-            found.read.insert(p, next.0);
+            found.read.insert(p, next);
         }
         Ok(found)
     }
 
     fn decide(&self, view: View<'_>, input: &Ask, found: Found, now: Timestamp) -> Result<Verdict, StageError> {
-        let mut decision = Decision::default();
-        match input {
-            Ask::Request(request) => {
-                let id = &request.replay_id;
-                if view.get(&state_key(id))?.is_some() {
-                    return Ok(Verdict::Done(decision));
-                }
-                for item in &request.items {
-                    decision.sends.push(self.land(request, item, now)?);
-                }
-                let items = request.items.len() as u64;
-                let detail =
-                    json!({ "reason": request.reason, "requested_by": request.requested_by, "items": items, "force": request.force });
-                decision.sends.push(self.event("ReplayStarted", id, request.dataset.as_deref(), detail, now)?);
-                let progress = Progress {
-                    format_version: 1,
-                    dataset: request.dataset.clone(),
-                    items,
-                    ended: BTreeMap::new(),
-                    read: found.read,
-                    finished: items == 0,
-                    watch_at: now.plus(WATCH_EVERY).millis(),
-                };
-                if progress.finished {
-                    decision.sends.push(self.event("ReplayCompleted", id, request.dataset.as_deref(), json!({ "items": 0 }), now)?);
-                }
-                decision.changes.push(change(id, &progress));
-            }
-            Ask::Watch(id, progress) => {
-                let mut progress = progress.clone();
-                progress.ended.extend(found.ended);
-                progress.read = found.read;
-                progress.watch_at = now.plus(WATCH_EVERY).millis();
-                progress.finished = progress.ended.len() as u64 >= progress.items;
-                if progress.finished {
-                    let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
-                    progress.ended.values().for_each(|s| *outcomes.entry(s).or_default() += 1);
-                    let detail = json!({ "items": progress.items, "outcomes": outcomes });
-                    decision.sends.push(self.event("ReplayCompleted", id, progress.dataset.as_deref(), detail, now)?);
-                }
-                decision.changes.push(change(id, &progress));
-            }
-        }
+        let decision = match input {
+            Ask::Request(request) => self.begin(view, request, found, now)?,
+            Ask::Order(order) => self.obey(view, order, now)?,
+            Ask::Watch { id, read } => match Kept::load(view, id)? {
+                // An order of this round may have ended it.
+                Some(kept) if kept.progress.finished => Decision::default(),
+                Some(kept) if kept.read == *read => self.watch(view, id, kept, found, now)?,
+                _ => return Ok(Verdict::Again),
+            },
+        };
         Ok(Verdict::Done(decision))
     }
 
@@ -236,21 +289,11 @@ impl Stage for Replay {
     }
 
     fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Ask>, StageError> {
-        Ok(unfinished(view)?.into_iter().filter(|(_, p)| p.watch_at <= now.millis()).map(|(id, p)| Ask::Watch(id, p)).collect())
+        let due = Kept::unfinished(view)?.into_iter().filter(|(_, kept)| kept.watch_at <= now);
+        Ok(due.map(|(id, kept)| Ask::Watch { id, read: kept.read }).collect())
     }
 
     fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
-        Ok(unfinished(view)?.into_iter().map(|(_, p)| Timestamp::from_millis(p.watch_at)).min())
+        Ok(Kept::unfinished(view)?.into_iter().map(|(_, kept)| kept.watch_at).min())
     }
-}
-
-fn unfinished(view: View<'_>) -> Result<Vec<(String, Progress)>, StageError> {
-    let mut found = Vec::new();
-    for (key, bytes) in view.scan(PREFIX)? {
-        let progress = read(&bytes)?;
-        if !progress.finished {
-            found.push((String::from_utf8_lossy(&key[PREFIX.len()..]).into_owned(), progress));
-        }
-    }
-    Ok(found)
 }

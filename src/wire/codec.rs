@@ -71,6 +71,17 @@ impl Codec {
         Ok(out.into())
     }
 
+    /// Whether the bytes are a record of this kind, whoever's version of it; of a topic that carries several kinds.
+    ///
+    /// # Errors
+    /// `Frame` and `UnknownSchema`, as for decoding.
+    pub fn is<R: Record>(&self, bytes: &[u8]) -> Result<bool, CodecError> {
+        let (id, _) = frame::split(bytes)?;
+        let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
+        let writer = writers.get(&id).ok_or(CodecError::UnknownSchema { id })?;
+        Ok(matches!(writer.as_ref(), Schema::Record(record) if record.name.name == R::NAME))
+    }
+
     pub fn decode<R: Record>(&self, bytes: &[u8]) -> Result<R, CodecError> {
         let (id, mut datum) = frame::split(bytes)?;
         let known = self.own.get(R::NAME).ok_or(CodecError::Unregistered { record: R::NAME })?;

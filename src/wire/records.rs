@@ -38,6 +38,7 @@ records!(
     ObjectStatus,
     LifecycleEvent,
     ReplayRequest,
+    ReplayControl,
     QualityReport
 );
 
@@ -341,7 +342,21 @@ pub struct ReplayRequest {
     pub force: bool,
     pub skip_if_published: bool,
     pub pin_contract: Option<String>,
+    /// Landed again at most so fast; null: as fast as validate takes them.
+    pub objects_per_second: Option<i32>,
     pub items: Vec<ReplayItem>,
+}
+
+/// An order to a replay that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayControl {
+    pub format_version: i32,
+    pub replay_id: String,
+    /// pause, resume or cancel.
+    pub action: String,
+    pub requested_at: i64,
+    pub requested_by: String,
+    pub reason: String,
 }
 
 /// One object to replay.
