@@ -1,20 +1,24 @@
-//! The status board: follows `landing` and `status` and knows what is still in flight.
+//! The status board: follows `landing`, `status` and the replays, and knows what is still in flight.
 //!
 //! Every landing record ends in exactly one terminal status (decisions.md 6), so counting needs
-//! only the landing records that have not ended yet.
+//! only the landing records that have not ended yet; and a replay that was asked for has more to land
+//! until it says that it is finished, or is paused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 
-use crate::broker::{LogError, PollLimit, Reader};
+use crate::broker::{LogError, PollLimit, Reader, Record};
+use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition};
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topic;
 use crate::stage::letters::State;
+use crate::stage::replay::{self, Kept};
 use crate::wire::codec::CodecError;
-use crate::wire::records::ObjectStatus;
+use crate::wire::records::{ObjectStatus, ReplayControl};
 
 /// Records read at a time.
 const CHUNK: PollLimit = PollLimit { records: 5_000, bytes: 8 << 20 };
@@ -26,6 +30,8 @@ pub enum BoardError {
     Log(#[from] LogError),
     #[error(transparent)]
     Codec(#[from] CodecError),
+    #[error("the state of replays cannot be read: {detail}")]
+    Replays { detail: String },
 }
 
 /// Landing records by how they ended.
@@ -77,6 +83,10 @@ pub struct Board {
     outlet: Outlet,
     landing: BTreeMap<u32, u64>,
     status: BTreeMap<u32, u64>,
+    requests: BTreeMap<u32, u64>,
+    changelog: BTreeMap<u32, u64>,
+    /// Replays that were asked for: whether somebody waits for them.
+    replays: BTreeMap<Bytes, bool>,
     in_flight: BTreeSet<(u32, u64)>,
     /// Ended before their landing record was read here.
     early: BTreeSet<(u32, u64)>,
@@ -93,6 +103,9 @@ impl Board {
             outlet,
             landing: BTreeMap::new(),
             status: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            changelog: BTreeMap::new(),
+            replays: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             early: BTreeSet::new(),
             totals: Totals::default(),
@@ -100,13 +113,50 @@ impl Board {
         }
     }
 
-    /// Reads everything up to the ends of both topics.
+    /// Reads everything up to the ends of the topics. Replays first: what they landed before they were
+    /// finished is then seen.
     pub async fn catch_up(&mut self) -> Result<(), BoardError> {
+        for p in 0..self.outlet.topics.partitions() {
+            self.catch_up_replays(p).await?;
+        }
         for p in 0..self.outlet.topics.partitions() {
             self.catch_up_landing(p).await?;
             self.catch_up_status(p).await?;
         }
         Ok(())
+    }
+
+    async fn catch_up_replays(&mut self, p: u32) -> Result<(), BoardError> {
+        for record in self.fresh(Topic::Replay, p).await? {
+            // A long request is a claim check; an order is none.
+            let is_order = record.value.as_deref().is_some_and(|v| self.outlet.codec.is::<ReplayControl>(v).unwrap_or(false));
+            if !is_order {
+                self.replays.entry(record.key).or_insert(true);
+            }
+        }
+        for record in self.fresh(Topic::Changelog(StageName::Replay), p).await? {
+            if let (Some(id), Some(value)) = (record.key.strip_prefix(replay::PREFIX), &record.value) {
+                let kept = Kept::decode(value).map_err(|e| BoardError::Replays { detail: e.to_string() })?;
+                self.replays.insert(record.key.slice_ref(id), kept.progress.is_pending());
+            }
+        }
+        Ok(())
+    }
+
+    /// Records of a small topic since the last look.
+    async fn fresh(&mut self, topic: Topic, p: u32) -> Result<Vec<Record>, BoardError> {
+        let at = self.outlet.topics.at(topic, Partition(p));
+        let read = if topic == Topic::Replay { &mut self.requests } else { &mut self.changelog };
+        let next = read.entry(p).or_default();
+        let mut found = Vec::new();
+        loop {
+            let chunk = self.reader.read(&at, NextOffset(*next), CHUNK).await?;
+            *next = chunk.next.0;
+            if chunk.records.is_empty() {
+                return Ok(found);
+            }
+            found.extend(chunk.records);
+        }
     }
 
     async fn catch_up_landing(&mut self, p: u32) -> Result<(), BoardError> {
@@ -196,9 +246,9 @@ impl Board {
         }
     }
 
-    /// Every landing record read so far has ended.
+    /// Every landing record read so far has ended, and no replay has more to come.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty()
+        self.in_flight.is_empty() && !self.replays.values().any(|pending| *pending)
     }
 
     pub fn in_flight(&self) -> usize {

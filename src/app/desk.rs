@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::board::{Board, BoardError};
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
+use crate::app::replays::ReplayOrder;
 use crate::app::view::{Page, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
 use crate::broker::{Broker, CommitError};
@@ -19,6 +20,7 @@ use crate::domain::names::{Generation, ReplayId, StageName};
 use crate::domain::object::ObjectRef;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
 use crate::pipeline::claim::check_in;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
@@ -38,13 +40,16 @@ pub enum Request {
     RunsShow { id: String },
     QuarantineList { filter: LetterFilter },
     QuarantineShow { id: String },
-    Replay { order: ReplayOrder },
+    Replay { order: ReplaySelected },
+    ReplayList { limit: usize },
+    ReplayShow { id: String },
+    ReplayControl { order: ReplayOrder },
 }
 
 /// A replay that is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayOrder {
+pub struct ReplaySelected {
     pub selection: Selection,
     /// Default: made of the time.
     pub replay_id: Option<String>,
@@ -52,6 +57,8 @@ pub struct ReplayOrder {
     pub dry_run: bool,
     pub reason: Option<String>,
     pub requested_by: String,
+    /// Objects a second, at most; `None`: as fast as validate takes them.
+    pub objects_per_second: Option<u32>,
 }
 
 /// What is replayed.
@@ -62,6 +69,8 @@ pub enum Selection {
     Manifest { manifest: Value },
     /// Landing records `from` up to, not including, `to`.
     Offsets { partition: u32, from: u64, to: u64 },
+    /// Landing records the broker took from `from` on, before `to` (milliseconds since the epoch).
+    Times { partition: Option<u32>, from: Option<i64>, to: Option<i64> },
     /// Objects whose newest letter is of this dataset, and reason.
     Quarantine { dataset: String, reason: Option<String> },
 }
@@ -95,7 +104,7 @@ pub enum DeskError {
     Store(#[from] object_store::Error),
 }
 
-fn refused(detail: impl Into<String>) -> DeskError {
+pub(crate) fn refused(detail: impl Into<String>) -> DeskError {
     DeskError::Refused { detail: detail.into() }
 }
 
@@ -174,10 +183,13 @@ impl Desk {
             Request::QuarantineList { filter } => Ok(page(self.query.letters(&filter).await?)),
             Request::QuarantineShow { id } => Ok(page(self.query.letter(&id).await?)),
             Request::Replay { order } => self.replay(order).await,
+            Request::ReplayList { limit } => Ok(page(self.replays(limit).await?)),
+            Request::ReplayShow { id } => self.replay_shown(&id).await,
+            Request::ReplayControl { order } => self.order_replay(order).await,
         }
     }
 
-    async fn replay(&self, order: ReplayOrder) -> Result<Answer, DeskError> {
+    async fn replay(&self, order: ReplaySelected) -> Result<Answer, DeskError> {
         let now = self.clock.now();
         let chosen = self.choose(&order).await?;
         if chosen.files.is_empty() {
@@ -209,7 +221,7 @@ impl Desk {
                 force: chosen.options.force,
                 skip_if_published: chosen.options.skip_if_published,
                 pin_contract: None,
-                objects_per_second: None,
+                objects_per_second: order.objects_per_second.and_then(|n| i32::try_from(n).ok()),
                 items: self.items(&planned, &known),
             };
             self.order(&request).await?;
@@ -231,7 +243,7 @@ impl Desk {
         Ok(())
     }
 
-    async fn choose(&self, order: &ReplayOrder) -> Result<Chosen, DeskError> {
+    async fn choose(&self, order: &ReplaySelected) -> Result<Chosen, DeskError> {
         let options = ReplayOptions { force: order.force, dry_run: order.dry_run, skip_if_published: !order.force };
         let mut chosen = Chosen { dataset: None, replay_id: None, reason: None, options, files: Vec::new() };
         match &order.selection {
@@ -247,6 +259,12 @@ impl Desk {
                 chosen.files = manifest.files;
             }
             Selection::Offsets { partition, from, to } => chosen.files = self.landed(*partition, *from, *to).await?,
+            Selection::Times { partition, from, to } => {
+                let partitions = self.query.outlet.topics.partitions();
+                for p in partition.map_or(0..partitions, |p| p..p.saturating_add(1)) {
+                    chosen.files.extend(self.landed_between(p, *from, *to).await?);
+                }
+            }
             Selection::Quarantine { dataset, reason } => {
                 if let Some(reason) = reason {
                     reason.parse::<ReasonCode>().map_err(|e| refused(e.to_string()))?;
@@ -286,6 +304,14 @@ impl Desk {
             })
             .await?;
         Ok(files)
+    }
+
+    /// Objects of the landing records of a span of time.
+    async fn landed_between(&self, partition: u32, from: Option<i64>, to: Option<i64>) -> Result<Vec<ReplayFile>, DeskError> {
+        let at = |millis: Option<i64>, default| millis.map_or(default, Timestamp::from_millis);
+        let from = self.landing_offset(Partition(partition), at(from, Timestamp::EPOCH)).await?;
+        let to = self.landing_offset(Partition(partition), at(to, Timestamp::NEVER)).await?;
+        if from >= to { Ok(Vec::new()) } else { self.landed(partition, from.0, to.0).await }
     }
 
     /// Objects whose newest letter is of the dataset, and of the reason if one is given.

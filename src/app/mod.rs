@@ -8,6 +8,7 @@ pub mod demo;
 pub mod demo_inputs;
 pub mod desk;
 pub mod query;
+pub mod replays;
 pub mod run;
 pub mod view;
 pub mod wiring;

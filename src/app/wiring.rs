@@ -182,13 +182,23 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
     let topics = Topics::new("lakegate.", options.partitions, options.retention);
     broker.ensure(&topics.specs()).await?;
     let registry: Arc<dyn SchemaRegistry> = Arc::new(EmbeddedRegistry::new(Arc::clone(&lake)));
+    let outlet = Outlet { codec: Arc::new(codec(registry.as_ref()).await?), topics: Arc::new(topics) };
+    Ok(Ground { broker: Arc::new(broker), outlet, lake, registry })
+}
+
+/// Registers our records, and learns every earlier version of them: what lies on the topics may be older than this build.
+async fn codec(registry: &dyn SchemaRegistry) -> Result<Codec, StartError> {
     let mut ids = HashMap::new();
+    let mut earlier = Vec::new();
     for (record, schema) in ALL {
         let subject: Subject = format!("lakegate.{record}").parse().expect("record names are plain");
-        ids.insert((*record).to_owned(), registry.register(&subject, schema).await?.id);
+        let own = registry.register(&subject, schema).await?.id;
+        ids.insert((*record).to_owned(), own);
+        earlier.extend(registry.versions(&subject).await?.into_iter().filter(|v| v.id != own));
     }
-    let outlet = Outlet { codec: Arc::new(Codec::new(&ids)?), topics: Arc::new(topics) };
-    Ok(Ground { broker: Arc::new(broker), outlet, lake, registry })
+    let codec = Codec::new(&ids)?;
+    earlier.iter().try_for_each(|version| codec.learn(version.id, &version.schema))?;
+    Ok(codec)
 }
 
 /// The state folder remembers which lake it belongs to.

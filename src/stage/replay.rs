@@ -23,7 +23,9 @@ use crate::stage::letters::State;
 use crate::stage::{Decision, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::wire::codec::CodecError;
-use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, ReplayControl, ReplayItem, ReplayMark, ReplayRequest};
+use crate::wire::records::{
+    FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, ReplayControl, ReplayItem, ReplayMark, ReplayRequest,
+};
 
 pub use kept::{Kept, PREFIX};
 
@@ -95,14 +97,7 @@ impl Replay {
         Ok(self.outlet.record(Topic::Landing, &placed, on, &landed, headers)?)
     }
 
-    fn event(
-        &self,
-        kind: &str,
-        id: &str,
-        kept: &Kept,
-        detail: serde_json::Value,
-        now: Timestamp,
-    ) -> Result<OutRecord, StageError> {
+    fn event(&self, kind: &str, id: &str, kept: &Kept, detail: serde_json::Value, now: Timestamp) -> Result<OutRecord, StageError> {
         let event = LifecycleEvent {
             format_version: FORMAT_VERSION,
             kind: kind.to_owned(),
@@ -261,9 +256,7 @@ impl Stage for Replay {
                 // What ends before the request cannot be of it.
                 Ask::Request(_) => self.reader.bounds(&self.outlet.topics.at(Topic::Status, Partition(p))).await?.end.0,
                 Ask::Order(_) => continue,
-                Ask::Watch { id, read } => {
-                    self.endings(id, Partition(p), read.get(&p).copied().unwrap_or(0), &mut found.ended).await?
-                }
+                Ask::Watch { id, read } => self.endings(id, Partition(p), read.get(&p).copied().unwrap_or(0), &mut found.ended).await?,
             };
             found.read.insert(p, next);
         }
@@ -297,3 +290,6 @@ impl Stage for Replay {
         Ok(Kept::unfinished(view)?.into_iter().map(|(_, kept)| kept.watch_at).min())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub enum CodecError {
     Frame(#[from] FrameError),
     #[error("no schema with id {} is known here", id.0)]
     UnknownSchema { id: SchemaId },
+    #[error("the schema with id {} does not parse: {detail}", id.0)]
+    Foreign { id: SchemaId, detail: String },
     #[error("{record} has no id: its schema was not registered at start")]
     Unregistered { record: &'static str },
     #[error("{record} does not fit its schema: {detail}")]
@@ -59,8 +61,13 @@ impl Codec {
     }
 
     /// Makes the schema of an older (or newer) writer known.
-    pub fn learn(&self, id: SchemaId, schema: Schema) {
+    ///
+    /// # Errors
+    /// `Foreign` when the text is no Avro schema.
+    pub fn learn(&self, id: SchemaId, text: &str) -> Result<(), CodecError> {
+        let schema = Schema::parse_str(text).map_err(|e| CodecError::Foreign { id, detail: e.to_string() })?;
         self.writers.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(schema));
+        Ok(())
     }
 
     /// Frame and datum.
@@ -103,7 +110,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::wire::records::{Admitted, FORMAT_VERSION, LandedObject, QuarantineLetter, ReplayMark, ValidatedObject};
+    use crate::wire::records::{
+        Admitted, FORMAT_VERSION, LandedObject, QuarantineLetter, ReplayControl, ReplayMark, ReplayRequest, ValidatedObject,
+    };
 
     pub(crate) fn admitted() -> Admitted {
         Admitted {
@@ -193,6 +202,24 @@ mod tests {
             at: 1,
         };
         assert_eq!(codec.decode::<QuarantineLetter>(&codec.encode(&letter).unwrap()).unwrap(), letter);
+    }
+
+    #[test]
+    fn a_record_of_an_older_build_is_resolved_from_its_writers_schema() {
+        let older = r#"{"type":"record","name":"ReplayControl","namespace":"lakegate","fields":[{"name":"format_version","type":"int"},
+            {"name":"replay_id","type":"string"},{"name":"action","type":"string"},{"name":"requested_at","type":"long"},
+            {"name":"requested_by","type":"string"}]}"#;
+        let codec = Codec::numbered();
+        let mut bytes = frame::header(SchemaId(900)).to_vec();
+        bytes.extend([2, 2, b'r', 10]);
+        bytes.extend(b"pause");
+        bytes.extend([4, 2, b'm']);
+        assert!(matches!(codec.decode::<ReplayControl>(&bytes), Err(CodecError::UnknownSchema { .. })));
+        codec.learn(SchemaId(900), older).unwrap();
+        assert!(codec.is::<ReplayControl>(&bytes).unwrap() && !codec.is::<ReplayRequest>(&bytes).unwrap());
+        let order = codec.decode::<ReplayControl>(&bytes).unwrap();
+        assert_eq!((order.action.as_str(), order.requested_at, order.reason.as_str()), ("pause", 2, ""));
+        assert!(matches!(codec.learn(SchemaId(901), "{"), Err(CodecError::Foreign { .. })));
     }
 
     #[test]

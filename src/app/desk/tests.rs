@@ -23,7 +23,11 @@ struct House {
 
 impl House {
     async fn new() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        Self::at(ManualClock::new(NOW)).await
+    }
+
+    async fn at(clock: ManualClock) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(clock);
         let broker = EmbeddedBroker::in_memory(Arc::clone(&clock));
         let topics = Topics::new("", 3, Span::from_secs(86_400));
         broker.ensure(&topics.specs()).await.unwrap();
@@ -93,8 +97,16 @@ fn object(key: &str, offset: i64) -> Admitted {
     }
 }
 
-fn order(selection: Selection) -> ReplayOrder {
-    ReplayOrder { selection, replay_id: Some("r1".into()), force: false, dry_run: false, reason: None, requested_by: "t".into() }
+fn order(selection: Selection) -> ReplaySelected {
+    ReplaySelected {
+        selection,
+        replay_id: Some("r1".into()),
+        force: false,
+        dry_run: false,
+        reason: None,
+        requested_by: "t".into(),
+        objects_per_second: None,
+    }
 }
 
 fn started() -> LifecycleEvent {
@@ -225,7 +237,7 @@ async fn a_replay_orders_what_is_unfinished_and_leaves_the_rest_alone() {
     house.held(&mended, ReasonCode::MissingRequiredColumn, 0).await;
     house.held(&object("in/c.csv", 2), ReasonCode::EmptyFile, 0).await;
     house.status(&Admitted { generation: 1, landing_offset: 3, ..mended.clone() }, State::Published, None, 1).await;
-    let answer = house.ask(Request::Replay { order: ReplayOrder { dry_run: true, ..order(held_back()) } }).await;
+    let answer = house.ask(Request::Replay { order: ReplaySelected { dry_run: true, ..order(held_back()) } }).await;
     assert_eq!(answer.about["ordered"], false);
     let at = |p| house.clerk.outlet.topics.at(Topic::Replay, Partition(p));
     let requests = || async {
@@ -277,6 +289,64 @@ async fn a_request_at_fault_is_refused_by_name() {
     ] {
         let told = house.desk.answer(Request::Replay { order: order(selection) }).await.unwrap_err().to_string();
         assert!(told.contains(word), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn replays_are_listed_and_take_orders() {
+    use crate::app::replays::{ReplayOrder, ReplayView};
+    use crate::stage::replay::Kept;
+    let house = House::new().await;
+    let request = |id: &str, requested_at: i64| ReplayRequest {
+        format_version: FORMAT_VERSION,
+        replay_id: id.into(),
+        reason: "mended".into(),
+        dataset: None,
+        requested_at,
+        requested_by: "t".into(),
+        force: false,
+        skip_if_published: true,
+        pin_contract: None,
+        objects_per_second: Some(7),
+        items: vec![],
+    };
+    for (id, at, items) in [("old", 1, 0), ("young", 2, 5)] {
+        let mut kept = Kept::of(&request(id, at), BTreeMap::new(), NOW);
+        kept.progress.items = items;
+        kept.progress.finished = items == 0;
+        let change = kept.store(id);
+        let to = house.clerk.outlet.topics.at(Topic::Changelog(StageName::Replay), Partition(1));
+        house.write(vec![OutRecord { to, key: change.key.into(), value: change.value, headers: vec![] }]).await;
+    }
+    let listed: Vec<ReplayView> = items(&house.ask(Request::ReplayList { limit: 9 }).await);
+    let seen: Vec<_> = listed.iter().map(|r| (r.replay_id.as_str(), r.state.as_str(), r.objects_per_second)).collect();
+    assert_eq!(seen, [("young", "running", Some(7)), ("old", "completed", Some(7))]);
+    assert_eq!(items::<ReplayView>(&house.ask(Request::ReplayShow { id: "old".into() }).await), listed[1..]);
+    let order = |id: &str, action: &str| {
+        let order = ReplayOrder { replay_id: id.into(), action: action.into(), reason: None, requested_by: "t".into() };
+        house.desk.answer(Request::ReplayControl { order })
+    };
+    assert_eq!(order("young", "pause").await.unwrap().about["ordered"], "pause");
+    for (id, action, word) in
+        [("none", "pause", "no replay none"), ("old", "cancel", "completed"), ("young", "resume", "running"), ("young", "dance", "dance")]
+    {
+        let told = order(id, action).await.unwrap_err().to_string();
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn landing_records_are_found_by_the_time_the_broker_took_them() {
+    let clock = ManualClock::new(NOW);
+    let house = House::at(clock.clone()).await;
+    let to = house.clerk.outlet.topics.at(Topic::Landing, Partition(0));
+    for n in 0..50u8 {
+        house.write(vec![OutRecord { to: to.clone(), key: vec![n].into(), value: None, headers: vec![] }]).await;
+        clock.advance(Span::from_millis(10));
+    }
+    for (millis, offset) in [(-5, 0), (0, 0), (1, 1), (10, 1), (255, 26), (490, 49), (491, 50), (9_999, 50)] {
+        let at = Timestamp::from_millis(NOW.millis() + millis);
+        assert_eq!(house.desk.landing_offset(Partition(0), at).await.unwrap(), NextOffset(offset), "{millis}");
     }
 }
 

@@ -99,8 +99,7 @@ impl Kept {
     /// # Errors
     /// `Broken` when the bytes are none of ours.
     pub fn decode(bytes: &[u8]) -> Result<Self, StageError> {
-        let twin: Twin =
-            serde_json::from_slice(bytes).map_err(|e| StageError::Broken { detail: format!("state of a replay: {e}") })?;
+        let twin: Twin = serde_json::from_slice(bytes).map_err(|e| StageError::Broken { detail: format!("state of a replay: {e}") })?;
         let mut outcomes = twin.outcomes;
         if twin.format_version == 1 {
             // The first format landed every item at once and kept each ending by its run.
