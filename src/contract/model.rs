@@ -247,6 +247,13 @@ pub struct Rules {
     pub line: usize,
 }
 
+impl Rules {
+    /// A place of the text as a place of the contract's file; the column is that within the text.
+    pub fn place(&self, line: u32, column: u32) -> (usize, usize) {
+        (self.line + (line as usize).saturating_sub(1), column as usize)
+    }
+}
+
 impl PartialEq for Rules {
     /// The place is no part of the meaning.
     fn eq(&self, other: &Self) -> bool {
