@@ -26,6 +26,7 @@ use crate::replay::manifest::{FILES_MAX, Manifest, ReplayFile, ReplayOptions};
 use crate::replay::plan::{Action, Known, KnownState, ReplayPlan, plan};
 use crate::replay::request::RANGE_MAX;
 use crate::stage::letters::State;
+use crate::telemetry::progress::Progress;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject, ObjectStatus, QuarantineLetter, ReplayItem, ReplayRequest};
 
@@ -105,6 +106,8 @@ pub struct Desk {
     pub query: Query,
     pub broker: Arc<dyn Broker>,
     pub clock: Arc<dyn Clock>,
+    /// Figures of the process; `None`: none runs.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// One file of a replay, as a dry run shows it.
@@ -140,16 +143,17 @@ impl Desk {
     /// # Errors
     /// When the folder or its lake cannot be opened, or a process has the folder.
     pub async fn offline(state: &Path, lake: &str, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let options = Options::new(Vec::new(), lake.to_owned(), std::path::PathBuf::new(), Some(state.to_owned()));
+        let options = Options::new(Vec::new(), lake.to_owned(), String::new(), Some(state.to_owned()));
         let ground = ground(&options, &clock).await?;
         let query = Query { reader: ground.broker.reader(), outlet: ground.outlet, lake: ground.lake };
-        Ok(Self { query, broker: ground.broker, clock })
+        Ok(Self { query, broker: ground.broker, clock, progress: None })
     }
 
     /// The desk of a running process.
     pub fn of(engine: &Engine) -> Self {
         let query = Query { reader: Arc::clone(&engine.reader), outlet: engine.outlet.clone(), lake: Arc::clone(&engine.lake) };
-        Self { query, broker: Arc::clone(&engine.broker) as Arc<dyn Broker>, clock: Arc::clone(&engine.clock) }
+        let progress = Some(Arc::clone(&engine.progress));
+        Self { query, broker: Arc::clone(&engine.broker) as Arc<dyn Broker>, clock: Arc::clone(&engine.clock), progress }
     }
 
     /// # Errors
@@ -160,8 +164,12 @@ impl Desk {
                 let mut board = Board::new(Arc::clone(&self.query.reader), self.query.outlet.clone(), false);
                 board.catch_up().await?;
                 let totals = board.totals();
-                let about =
+                let mut about =
                     json!({ "objects": totals.objects, "rows": totals.rows, "reasons": totals.reasons, "in_flight": board.in_flight() });
+                if let Some(contracts) = self.progress.as_ref().map(|p| p.contracts()) {
+                    about["contracts"] = json!({ "last_reload_successful": contracts.faults.is_empty(),
+                        "reloaded_at": contracts.reloaded.map(|at| at.to_string()), "faults": contracts.faults });
+                }
                 Ok(Answer { about, ..Answer::default() })
             }
             Request::RunsList { filter } => Ok(page(self.query.statuses(&filter).await?)),

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod demo_inputs;
 pub mod desk;
 pub mod query;
+pub mod reload;
 pub mod run;
 pub mod view;
 pub mod wiring;

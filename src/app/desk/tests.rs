@@ -29,7 +29,7 @@ impl House {
         broker.ensure(&topics.specs()).await.unwrap();
         let outlet = Outlet { codec: Arc::new(Codec::numbered()), topics: Arc::new(topics) };
         let query = Query { reader: broker.reader(), outlet: outlet.clone(), lake: Arc::new(InMemory::new()) };
-        let desk = Desk { query, broker: Arc::new(broker.clone()), clock };
+        let desk = Desk { query, broker: Arc::new(broker.clone()), clock, progress: None };
         Self { desk, broker, clerk: Clerk { outlet, stage: StageName::Validate } }
     }
 
