@@ -8,10 +8,10 @@ use chrono::NaiveDate;
 use serde_json::json;
 
 use crate::app::board::{Ended, Totals};
-use crate::app::demo_inputs::{CONTRACTS, Input, burst, duplicate, flights, golden, orders_key};
-use crate::app::run::{RunError, Running, Watcher};
 use crate::app::contracts;
+use crate::app::demo_inputs::{CONTRACTS, Input, burst, duplicate, flights, golden, orders_key};
 use crate::app::reload::put_in_force;
+use crate::app::run::{RunError, Running, Watcher};
 use crate::app::wiring::{Options, StartError};
 use crate::broker::Broker;
 use crate::clock::Clock;

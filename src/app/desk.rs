@@ -5,30 +5,37 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::board::{Board, BoardError};
+use crate::app::control::told;
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
 use crate::app::view::{Page, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
-use crate::broker::{Broker, CommitError};
+use crate::broker::{Broker, CommitError, OutRecord};
 use crate::clock::Clock;
 use crate::domain::names::{Generation, ReplayId, StageName};
 use crate::domain::object::ObjectRef;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
 use crate::pipeline::claim::check_in;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
 use crate::replay::manifest::{FILES_MAX, Manifest, ReplayFile, ReplayOptions};
 use crate::replay::plan::{Action, Known, KnownState, ReplayPlan, plan};
 use crate::replay::request::RANGE_MAX;
+use crate::stage::inbox::{OrderError, ReplayDesk};
 use crate::stage::letters::State;
 use crate::telemetry::progress::Progress;
 use crate::wire::codec::CodecError;
-use crate::wire::records::{FORMAT_VERSION, LandedObject, ObjectStatus, QuarantineLetter, ReplayItem, ReplayRequest};
+use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, QuarantineLetter, ReplayItem, ReplayRequest};
+
+/// Files told in the audit line of a replay that does not run.
+const PLANNED_MAX: usize = 1_000;
 
 /// One question or order, as it travels over the control socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +130,13 @@ pub struct PlannedView {
     pub run_id: Option<String>,
 }
 
+/// A replay drawn up, nothing of it written yet.
+struct Drawn {
+    /// The request; or an audit line, when nothing is to run.
+    record: OutRecord,
+    answer: Answer,
+}
+
 /// Objects to replay, before anything is known of them.
 struct Chosen {
     dataset: Option<String>,
@@ -130,6 +144,63 @@ struct Chosen {
     reason: Option<String>,
     options: ReplayOptions,
     files: Vec<ReplayFile>,
+}
+
+impl Chosen {
+    fn of(manifest: Manifest) -> Self {
+        Self {
+            dataset: Some(manifest.dataset.to_string()),
+            replay_id: Some(manifest.replay_id),
+            reason: Some(manifest.reason),
+            options: manifest.options,
+            files: manifest.files,
+        }
+    }
+}
+
+#[async_trait]
+impl ReplayDesk for Desk {
+    async fn order(&self, manifest: &[u8], requested_by: &str) -> Result<Vec<OutRecord>, OrderError> {
+        let manifest = Manifest::parse(manifest).map_err(|e| OrderError::Refused { detail: e.to_string() })?;
+        match self.draw(Chosen::of(manifest), None, None, requested_by.to_owned()).await {
+            Ok(drawn) => Ok(vec![drawn.record]),
+            Err(DeskError::Refused { detail }) => Err(OrderError::Refused { detail }),
+            Err(e) => Err(OrderError::Silent { detail: told(&e) }),
+        }
+    }
+}
+
+/// The audit line of a replay that does not run: what would, file by file.
+fn planned_event(
+    planned: &ReplayPlan,
+    dataset: Option<String>,
+    about: &Value,
+    reason: &str,
+    requested_by: &str,
+    now: Timestamp,
+) -> LifecycleEvent {
+    let files: Vec<Value> = planned
+        .files
+        .iter()
+        .take(PLANNED_MAX)
+        .map(|f| json!({ "file": f.file.object.to_string(), "what": f.action.to_string() }))
+        .collect();
+    let detail = json!({ "reason": reason, "requested_by": requested_by, "plan": about, "files": files,
+        "more": planned.files.len() - files.len() });
+    LifecycleEvent {
+        format_version: FORMAT_VERSION,
+        kind: "ReplayPlanned".to_owned(),
+        stage: StageName::Replay.as_str().to_owned(),
+        dataset,
+        bucket: None,
+        key: None,
+        batch_id: None,
+        replay_id: Some(planned.replay_id.to_string()),
+        run_ids: Vec::new(),
+        reason: None,
+        detail: detail.to_string(),
+        at: now.millis(),
+    }
 }
 
 fn page<T: Serialize>(page: Page<T>) -> Answer {
@@ -186,12 +257,28 @@ impl Desk {
     }
 
     async fn replay(&self, order: ReplayOrder) -> Result<Answer, DeskError> {
-        let now = self.clock.now();
         let chosen = self.choose(&order).await?;
+        let Drawn { mut record, answer } = self.draw(chosen, order.replay_id, order.reason, order.requested_by).await?;
+        if let Some((path, bytes)) = check_in(&mut record) {
+            self.query.lake.put(&path, PutPayload::from(bytes)).await?;
+        }
+        self.broker.append(vec![record]).await?;
+        Ok(answer)
+    }
+
+    /// Plans what was chosen. `replay_id` and `reason` go before those of the manifest.
+    async fn draw(
+        &self,
+        chosen: Chosen,
+        replay_id: Option<String>,
+        reason: Option<String>,
+        requested_by: String,
+    ) -> Result<Drawn, DeskError> {
+        let now = self.clock.now();
         if chosen.files.is_empty() {
             return Err(refused("nothing to replay: no object matches"));
         }
-        let replay_id = match &order.replay_id {
+        let replay_id = match &replay_id {
             Some(id) => id.parse::<ReplayId>().map_err(|e| refused(e.to_string()))?,
             None => match chosen.replay_id {
                 Some(id) => id,
@@ -206,36 +293,32 @@ impl Desk {
         let planned = plan(&replay_id, &chosen.files, chosen.options, of).map_err(|e| refused(e.to_string()))?;
         let counts = planned.counts();
         let performed = !chosen.options.dry_run && counts.replay > 0;
-        if performed {
+        let id = replay_id.as_str();
+        let about = json!({ "replay_id": id, "ordered": performed, "dry_run": chosen.options.dry_run, "replay": counts.replay,
+            "skip_published": counts.skip_published, "in_flight": counts.in_flight, "repeated": counts.repeated });
+        let reason = reason.or(chosen.reason).unwrap_or_default();
+        let headers = vec![("replay_id".to_owned(), id.to_owned().into())];
+        let outlet = &self.query.outlet;
+        let record = if performed {
             let request = ReplayRequest {
                 format_version: FORMAT_VERSION,
                 replay_id: replay_id.to_string(),
-                reason: order.reason.or(chosen.reason).unwrap_or_default(),
+                reason,
                 dataset: chosen.dataset,
                 requested_at: now.millis(),
-                requested_by: order.requested_by,
+                requested_by,
                 force: chosen.options.force,
                 skip_if_published: chosen.options.skip_if_published,
                 pin_contract: None,
                 items: self.items(&planned, &known),
             };
-            self.order(&request).await?;
-        }
+            outlet.record(Topic::Replay, id, Placed::By(id), &request, headers)?
+        } else {
+            let event = planned_event(&planned, chosen.dataset, &about, &reason, &requested_by, now);
+            outlet.record(Topic::Lifecycle, id, Placed::By(id), &event, headers)?
+        };
         let items = planned.files.iter().filter_map(|f| serde_json::to_value(view(f)).ok()).collect();
-        let about = json!({ "replay_id": replay_id.as_str(), "ordered": performed, "dry_run": chosen.options.dry_run, "replay": counts.replay,
-            "skip_published": counts.skip_published, "in_flight": counts.in_flight, "repeated": counts.repeated });
-        Ok(Answer { items, about, ..Answer::default() })
-    }
-
-    async fn order(&self, request: &ReplayRequest) -> Result<(), DeskError> {
-        let id = &request.replay_id;
-        let headers = vec![("replay_id".to_owned(), id.clone().into())];
-        let mut record = self.query.outlet.record(Topic::Replay, id, Placed::By(id), request, headers)?;
-        if let Some((path, bytes)) = check_in(&mut record) {
-            self.query.lake.put(&path, PutPayload::from(bytes)).await?;
-        }
-        self.broker.append(vec![record]).await?;
-        Ok(())
+        Ok(Drawn { record, answer: Answer { items, about, ..Answer::default() } })
     }
 
     async fn choose(&self, order: &ReplayOrder) -> Result<Chosen, DeskError> {
@@ -243,15 +326,11 @@ impl Desk {
         let mut chosen = Chosen { dataset: None, replay_id: None, reason: None, options, files: Vec::new() };
         match &order.selection {
             Selection::Manifest { manifest } => {
-                let manifest = Manifest::parse(manifest.to_string().as_bytes()).map_err(|e| refused(e.to_string()))?;
-                let own = manifest.options;
+                chosen = Chosen::of(Manifest::parse(manifest.to_string().as_bytes()).map_err(|e| refused(e.to_string()))?);
+                let own = chosen.options;
                 let force = own.force || order.force;
                 chosen.options =
                     ReplayOptions { force, dry_run: own.dry_run || order.dry_run, skip_if_published: own.skip_if_published && !force };
-                chosen.dataset = Some(manifest.dataset.to_string());
-                chosen.replay_id = Some(manifest.replay_id);
-                chosen.reason = Some(manifest.reason);
-                chosen.files = manifest.files;
             }
             Selection::Offsets { partition, from, to } => chosen.files = self.landed(*partition, *from, *to).await?,
             Selection::Quarantine { dataset, reason } => {

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::contracts::{self, Shelf};
+use crate::app::desk::Desk;
+use crate::app::query::Query;
 use crate::app::reload::Reload;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, Reader};
@@ -34,6 +36,7 @@ use crate::stage::buckets::Buckets;
 use crate::stage::catalog::Catalog;
 use crate::stage::check::Check;
 use crate::stage::classify::Classify;
+use crate::stage::inbox::{self, Inbox};
 use crate::stage::letters::Clerk;
 use crate::stage::project::{Letters, Reports};
 use crate::stage::publish::Publish;
@@ -222,6 +225,16 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         sources.push(PullSource { name: name.clone(), kind: PullKind::Listing(listing), poll: options.poll });
         buckets.insert(name.clone(), store);
     }
+    let reader = broker.reader();
+    let progress = Arc::new(Progress::default());
+    let desk = Desk {
+        query: Query { reader: Arc::clone(&reader), outlet: outlet.clone(), lake: Arc::clone(&lake) },
+        broker: Arc::clone(&broker) as Arc<dyn Broker>,
+        clock: Arc::clone(&clock),
+        progress: Some(Arc::clone(&progress)),
+    };
+    let inbox = Inbox::new(Arc::clone(&lake), Arc::new(desk));
+    sources.push(PullSource { name: inbox::SOURCE.to_owned(), kind: PullKind::Manifests(inbox), poll: options.poll });
     let buckets = Buckets::new(buckets);
     let intake = Intake { outlet: outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
     let bridge = Bridge::new(intake, sources, Work::Pool)?;
@@ -236,7 +249,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         limits: options.limits,
         instance: format!("lakegate-{}", std::process::id()),
         stop: CancellationToken::new(),
-        progress: Arc::new(Progress::default()),
+        progress,
     };
     let clerk = |stage| Clerk { outlet: outlet.clone(), stage };
     let mut spawn = Spawn { around: around.clone(), options, stages: JoinSet::new() };
@@ -254,7 +267,6 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
     spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;
-    let reader = broker.reader();
     spawn.stage(Replay { outlet: outlet.clone(), reader: Arc::clone(&reader) })?;
     spawn.stage(Letters { lake: Arc::clone(&lake), outlet: outlet.clone() })?;
     spawn.stage(Reports { outlet: outlet.clone() })?;

@@ -88,6 +88,7 @@ pub fn remedy(reason: ReasonCode) -> &'static str {
         ReasonCode::UnsupportedCompression => "Send the file plain, as gzip or as zstd.",
         ReasonCode::Valid => "Nothing to do.",
         ReasonCode::EventUnreadable => "Check what the sender publishes to this source; the raw bytes stand in the letter.",
+        ReasonCode::ManifestRefused => "Mend the faults named here and drop the manifest again; nothing of it was replayed.",
         ReasonCode::DuplicateObject => "Nothing to do: this version landed before; force a replay to process it again.",
         ReasonCode::SupersededObject => "Nothing to do: a newer version of the key took its place.",
         ReasonCode::ObjectGone => "Upload the object again, or restore the version named here, then replay.",
