@@ -12,3 +12,6 @@ pub mod reload;
 pub mod run;
 pub mod view;
 pub mod wiring;
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,7 @@ use crate::stage::buckets::Buckets;
 use crate::stage::catalog::Catalog;
 use crate::stage::check::Check;
 use crate::stage::classify::Classify;
+use crate::stage::evolutions::Evolutions;
 use crate::stage::inbox::{self, Inbox};
 use crate::stage::letters::Clerk;
 use crate::stage::project::{Letters, Reports};
@@ -262,6 +263,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         clerk: clerk(StageName::Classify),
         work: Work::Pool,
         shapes: std::sync::Mutex::default(),
+        evolutions: Evolutions::new(Arc::clone(&reader), Arc::clone(&outlet.topics)),
     })?;
     spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;

@@ -23,7 +23,7 @@ pub fn remedy(reason: ReasonCode) -> &'static str {
         ReasonCode::DuplicateFile => "Nothing to do if the copy was a mistake; else set `source.same_content_again: accept` and replay.",
         ReasonCode::DuplicateHeader => "Give each column of the header its own name and send the file again.",
         ReasonCode::DuplicateRows => "Nothing to do: one copy of each row landed; change `rows.dedupe` if all copies are wanted.",
-        ReasonCode::EmptyFile => "Ask the producer whether the file should be empty; a header alone is accepted as 0 rows.",
+        ReasonCode::EmptyFile => "Ask the producer whether the file should be empty; if it may be, set `on_empty: accept`, then replay.",
         ReasonCode::EncodingBom => "Nothing to do: the byte order mark was skipped.",
         ReasonCode::EncodingChange => "Nothing to do if the text reads well; else ask the producer for UTF-8.",
         ReasonCode::EncodingInvalid => "Send the file as UTF-8, or declare `source.csv.encoding_fallback`, then replay.",
