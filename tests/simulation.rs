@@ -42,6 +42,7 @@ use lakegate::stage::buckets::Buckets;
 use lakegate::stage::catalog::{Catalog, Dataset};
 use lakegate::stage::check::Check;
 use lakegate::stage::classify::Classify;
+use lakegate::stage::evolutions::Evolutions;
 use lakegate::stage::letters::{Clerk, State};
 use lakegate::stage::project::{Letters, Reports};
 use lakegate::stage::publish::Publish;
@@ -351,6 +352,7 @@ impl World {
             clerk: clerk(StageName::Classify),
             work: Work::Inline,
             shapes: Mutex::default(),
+            evolutions: Evolutions::new(broker.reader(), Arc::clone(&self.outlet.topics)),
         };
         let assemble = Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: None };
         let transform = Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Inline };

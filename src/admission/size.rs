@@ -25,7 +25,7 @@ impl SizeRefused {
 }
 
 /// Judges the stored size in bytes. Nothing in it is always `Empty`, whatever the minimum says; the
-/// dataset's `on_empty` decides what becomes of it.
+/// dataset's `on_empty` decides what becomes of it (refused, unless it says accept).
 ///
 /// # Errors
 /// Empty, below `min`, above `max`.

@@ -189,7 +189,7 @@ async fn converse(stream: UnixStream, desk: &Desk) -> io::Result<()> {
 }
 
 /// An error with its causes, in one line.
-fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

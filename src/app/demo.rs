@@ -8,9 +8,11 @@ use chrono::NaiveDate;
 use serde_json::json;
 
 use crate::app::board::{Ended, Totals};
+use crate::app::contracts;
 use crate::app::demo_inputs::{CONTRACTS, Input, burst, duplicate, flights, golden, orders_key};
+use crate::app::reload::put_in_force;
 use crate::app::run::{RunError, Running, Watcher};
-use crate::app::wiring::{Options, put_contracts_in_force};
+use crate::app::wiring::{Options, StartError};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::domain::time::Span;
@@ -114,7 +116,7 @@ pub async fn demo(folder: &Path, clock: Arc<dyn Clock>, narrator: &mut dyn Narra
     inputs.extend(burst(today, BURST));
     narrator.say(&format!("landing {} files in {}", inputs.len(), at("raw")));
     land(folder, &inputs)?;
-    let mut options = Options::new(vec![("raw".to_owned(), at("raw"))], at("lake"), folder.join("contracts"), Some(folder.join("state")));
+    let mut options = Options::new(vec![("raw".to_owned(), at("raw"))], at("lake"), at("contracts"), Some(folder.join("state")));
     options.poll = Span::from_millis(200);
     options.quiet = Some(Span::from_millis(250));
     let mut running = Running::start(&options, Arc::clone(&clock)).await?;
@@ -132,7 +134,8 @@ pub async fn demo(folder: &Path, clock: Arc<dyn Clock>, narrator: &mut dyn Narra
         "repairing the contract, never the raw file: decimal commas are a dialect, so {repaired} is replayed with allow_type_coercion: full"
     ));
     repair(folder)?;
-    put_contracts_in_force(&options.contracts, &running.engine.catalog, running.engine.registry.as_ref()).await.map_err(RunError::from)?;
+    let repairs = contracts::load(&options.contracts).await.map_err(|e| RunError::from(StartError::from(e)))?;
+    put_in_force(repairs, &running.engine.catalog, running.engine.registry.as_ref()).await.map_err(RunError::from)?;
     let landed = running.board.totals().objects.landed;
     replay(&running, &repaired, today).await?;
     until_landed(&mut running, landed + 1).await?;

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::board::{Board, BoardError};
+use crate::app::control::told;
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
-use crate::app::replays::ReplayOrder;
+use crate::app::replays::ControlOrder;
 use crate::app::view::{Page, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
-use crate::broker::{Broker, CommitError};
+use crate::broker::{Broker, CommitError, OutRecord};
 use crate::clock::Clock;
 use crate::domain::names::{Generation, ReplayId, StageName};
 use crate::domain::object::ObjectRef;
@@ -27,9 +29,14 @@ use crate::pipeline::topics::Topic;
 use crate::replay::manifest::{FILES_MAX, Manifest, ReplayFile, ReplayOptions};
 use crate::replay::plan::{Action, Known, KnownState, ReplayPlan, plan};
 use crate::replay::request::RANGE_MAX;
+use crate::stage::inbox::{OrderError, ReplayDesk};
 use crate::stage::letters::State;
+use crate::telemetry::progress::Progress;
 use crate::wire::codec::CodecError;
-use crate::wire::records::{FORMAT_VERSION, LandedObject, ObjectStatus, QuarantineLetter, ReplayItem, ReplayRequest};
+use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, QuarantineLetter, ReplayItem, ReplayRequest};
+
+/// Files told in the audit line of a replay that does not run.
+const PLANNED_MAX: usize = 1_000;
 
 /// One question or order, as it travels over the control socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,16 +47,16 @@ pub enum Request {
     RunsShow { id: String },
     QuarantineList { filter: LetterFilter },
     QuarantineShow { id: String },
-    Replay { order: ReplaySelected },
+    Replay { order: ReplayOrder },
     ReplayList { limit: usize },
     ReplayShow { id: String },
-    ReplayControl { order: ReplayOrder },
+    ReplayControl { order: ControlOrder },
 }
 
 /// A replay that is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReplaySelected {
+pub struct ReplayOrder {
     pub selection: Selection,
     /// Default: made of the time.
     pub replay_id: Option<String>,
@@ -114,6 +121,8 @@ pub struct Desk {
     pub query: Query,
     pub broker: Arc<dyn Broker>,
     pub clock: Arc<dyn Clock>,
+    /// Figures of the process; `None`: none runs.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// One file of a replay, as a dry run shows it.
@@ -129,13 +138,79 @@ pub struct PlannedView {
     pub run_id: Option<String>,
 }
 
+/// A replay drawn up, nothing of it written yet.
+struct Drawn {
+    /// The request; or an audit line, when nothing is to run.
+    record: OutRecord,
+    answer: Answer,
+}
+
 /// Objects to replay, before anything is known of them.
 struct Chosen {
     dataset: Option<String>,
     replay_id: Option<ReplayId>,
     reason: Option<String>,
     options: ReplayOptions,
+    objects_per_second: Option<u32>,
     files: Vec<ReplayFile>,
+}
+
+impl Chosen {
+    fn of(manifest: Manifest) -> Self {
+        Self {
+            dataset: Some(manifest.dataset.to_string()),
+            replay_id: Some(manifest.replay_id),
+            reason: Some(manifest.reason),
+            options: manifest.options,
+            objects_per_second: None,
+            files: manifest.files,
+        }
+    }
+}
+
+#[async_trait]
+impl ReplayDesk for Desk {
+    async fn order(&self, manifest: &[u8], requested_by: &str) -> Result<Vec<OutRecord>, OrderError> {
+        let manifest = Manifest::parse(manifest).map_err(|e| OrderError::Refused { detail: e.to_string() })?;
+        match self.draw(Chosen::of(manifest), None, None, requested_by.to_owned()).await {
+            Ok(drawn) => Ok(vec![drawn.record]),
+            Err(DeskError::Refused { detail }) => Err(OrderError::Refused { detail }),
+            Err(e) => Err(OrderError::Silent { detail: told(&e) }),
+        }
+    }
+}
+
+/// The audit line of a replay that does not run: what would, file by file.
+fn planned_event(
+    planned: &ReplayPlan,
+    dataset: Option<String>,
+    about: &Value,
+    reason: &str,
+    requested_by: &str,
+    now: Timestamp,
+) -> LifecycleEvent {
+    let files: Vec<Value> = planned
+        .files
+        .iter()
+        .take(PLANNED_MAX)
+        .map(|f| json!({ "file": f.file.object.to_string(), "what": f.action.to_string() }))
+        .collect();
+    let detail = json!({ "reason": reason, "requested_by": requested_by, "plan": about, "files": files,
+        "more": planned.files.len() - files.len() });
+    LifecycleEvent {
+        format_version: FORMAT_VERSION,
+        kind: "ReplayPlanned".to_owned(),
+        stage: StageName::Replay.as_str().to_owned(),
+        dataset,
+        bucket: None,
+        key: None,
+        batch_id: None,
+        replay_id: Some(planned.replay_id.to_string()),
+        run_ids: Vec::new(),
+        reason: None,
+        detail: detail.to_string(),
+        at: now.millis(),
+    }
 }
 
 fn page<T: Serialize>(page: Page<T>) -> Answer {
@@ -149,16 +224,17 @@ impl Desk {
     /// # Errors
     /// When the folder or its lake cannot be opened, or a process has the folder.
     pub async fn offline(state: &Path, lake: &str, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let options = Options::new(Vec::new(), lake.to_owned(), std::path::PathBuf::new(), Some(state.to_owned()));
+        let options = Options::new(Vec::new(), lake.to_owned(), String::new(), Some(state.to_owned()));
         let ground = ground(&options, &clock).await?;
         let query = Query { reader: ground.broker.reader(), outlet: ground.outlet, lake: ground.lake };
-        Ok(Self { query, broker: ground.broker, clock })
+        Ok(Self { query, broker: ground.broker, clock, progress: None })
     }
 
     /// The desk of a running process.
     pub fn of(engine: &Engine) -> Self {
         let query = Query { reader: Arc::clone(&engine.reader), outlet: engine.outlet.clone(), lake: Arc::clone(&engine.lake) };
-        Self { query, broker: Arc::clone(&engine.broker) as Arc<dyn Broker>, clock: Arc::clone(&engine.clock) }
+        let progress = Some(Arc::clone(&engine.progress));
+        Self { query, broker: Arc::clone(&engine.broker) as Arc<dyn Broker>, clock: Arc::clone(&engine.clock), progress }
     }
 
     /// # Errors
@@ -169,8 +245,12 @@ impl Desk {
                 let mut board = Board::new(Arc::clone(&self.query.reader), self.query.outlet.clone(), false);
                 board.catch_up().await?;
                 let totals = board.totals();
-                let about =
+                let mut about =
                     json!({ "objects": totals.objects, "rows": totals.rows, "reasons": totals.reasons, "in_flight": board.in_flight() });
+                if let Some(contracts) = self.progress.as_ref().map(|p| p.contracts()) {
+                    about["contracts"] = json!({ "last_reload_successful": contracts.faults.is_empty(),
+                        "reloaded_at": contracts.reloaded.map(|at| at.to_string()), "faults": contracts.faults });
+                }
                 Ok(Answer { about, ..Answer::default() })
             }
             Request::RunsList { filter } => Ok(page(self.query.statuses(&filter).await?)),
@@ -189,13 +269,29 @@ impl Desk {
         }
     }
 
-    async fn replay(&self, order: ReplaySelected) -> Result<Answer, DeskError> {
-        let now = self.clock.now();
+    async fn replay(&self, order: ReplayOrder) -> Result<Answer, DeskError> {
         let chosen = self.choose(&order).await?;
+        let Drawn { mut record, answer } = self.draw(chosen, order.replay_id, order.reason, order.requested_by).await?;
+        if let Some((path, bytes)) = check_in(&mut record) {
+            self.query.lake.put(&path, PutPayload::from(bytes)).await?;
+        }
+        self.broker.append(vec![record]).await?;
+        Ok(answer)
+    }
+
+    /// Plans what was chosen. `replay_id` and `reason` go before those of the manifest.
+    async fn draw(
+        &self,
+        chosen: Chosen,
+        replay_id: Option<String>,
+        reason: Option<String>,
+        requested_by: String,
+    ) -> Result<Drawn, DeskError> {
+        let now = self.clock.now();
         if chosen.files.is_empty() {
             return Err(refused("nothing to replay: no object matches"));
         }
-        let replay_id = match &order.replay_id {
+        let replay_id = match &replay_id {
             Some(id) => id.parse::<ReplayId>().map_err(|e| refused(e.to_string()))?,
             None => match chosen.replay_id {
                 Some(id) => id,
@@ -210,53 +306,45 @@ impl Desk {
         let planned = plan(&replay_id, &chosen.files, chosen.options, of).map_err(|e| refused(e.to_string()))?;
         let counts = planned.counts();
         let performed = !chosen.options.dry_run && counts.replay > 0;
-        if performed {
+        let id = replay_id.as_str();
+        let about = json!({ "replay_id": id, "ordered": performed, "dry_run": chosen.options.dry_run, "replay": counts.replay,
+            "skip_published": counts.skip_published, "in_flight": counts.in_flight, "repeated": counts.repeated });
+        let reason = reason.or(chosen.reason).unwrap_or_default();
+        let headers = vec![("replay_id".to_owned(), id.to_owned().into())];
+        let outlet = &self.query.outlet;
+        let record = if performed {
             let request = ReplayRequest {
                 format_version: FORMAT_VERSION,
                 replay_id: replay_id.to_string(),
-                reason: order.reason.or(chosen.reason).unwrap_or_default(),
+                reason,
                 dataset: chosen.dataset,
                 requested_at: now.millis(),
-                requested_by: order.requested_by,
+                requested_by,
                 force: chosen.options.force,
                 skip_if_published: chosen.options.skip_if_published,
                 pin_contract: None,
-                objects_per_second: order.objects_per_second.and_then(|n| i32::try_from(n).ok()),
+                objects_per_second: chosen.objects_per_second.and_then(|n| i32::try_from(n).ok()),
                 items: self.items(&planned, &known),
             };
-            self.order(&request).await?;
-        }
+            outlet.record(Topic::Replay, id, Placed::By(id), &request, headers)?
+        } else {
+            let event = planned_event(&planned, chosen.dataset, &about, &reason, &requested_by, now);
+            outlet.record(Topic::Lifecycle, id, Placed::By(id), &event, headers)?
+        };
         let items = planned.files.iter().filter_map(|f| serde_json::to_value(view(f)).ok()).collect();
-        let about = json!({ "replay_id": replay_id.as_str(), "ordered": performed, "dry_run": chosen.options.dry_run, "replay": counts.replay,
-            "skip_published": counts.skip_published, "in_flight": counts.in_flight, "repeated": counts.repeated });
-        Ok(Answer { items, about, ..Answer::default() })
+        Ok(Drawn { record, answer: Answer { items, about, ..Answer::default() } })
     }
 
-    async fn order(&self, request: &ReplayRequest) -> Result<(), DeskError> {
-        let id = &request.replay_id;
-        let headers = vec![("replay_id".to_owned(), id.clone().into())];
-        let mut record = self.query.outlet.record(Topic::Replay, id, Placed::By(id), request, headers)?;
-        if let Some((path, bytes)) = check_in(&mut record) {
-            self.query.lake.put(&path, PutPayload::from(bytes)).await?;
-        }
-        self.broker.append(vec![record]).await?;
-        Ok(())
-    }
-
-    async fn choose(&self, order: &ReplaySelected) -> Result<Chosen, DeskError> {
+    async fn choose(&self, order: &ReplayOrder) -> Result<Chosen, DeskError> {
         let options = ReplayOptions { force: order.force, dry_run: order.dry_run, skip_if_published: !order.force };
-        let mut chosen = Chosen { dataset: None, replay_id: None, reason: None, options, files: Vec::new() };
+        let mut chosen = Chosen { dataset: None, replay_id: None, reason: None, options, objects_per_second: None, files: Vec::new() };
         match &order.selection {
             Selection::Manifest { manifest } => {
-                let manifest = Manifest::parse(manifest.to_string().as_bytes()).map_err(|e| refused(e.to_string()))?;
-                let own = manifest.options;
+                chosen = Chosen::of(Manifest::parse(manifest.to_string().as_bytes()).map_err(|e| refused(e.to_string()))?);
+                let own = chosen.options;
                 let force = own.force || order.force;
                 chosen.options =
                     ReplayOptions { force, dry_run: own.dry_run || order.dry_run, skip_if_published: own.skip_if_published && !force };
-                chosen.dataset = Some(manifest.dataset.to_string());
-                chosen.replay_id = Some(manifest.replay_id);
-                chosen.reason = Some(manifest.reason);
-                chosen.files = manifest.files;
             }
             Selection::Offsets { partition, from, to } => chosen.files = self.landed(*partition, *from, *to).await?,
             Selection::Times { partition, from, to } => {
@@ -273,6 +361,7 @@ impl Desk {
                 chosen.dataset = Some(dataset.clone());
             }
         }
+        chosen.objects_per_second = order.objects_per_second;
         if chosen.files.len() > FILES_MAX {
             return Err(refused(format!(
                 "{} objects match, at most {FILES_MAX} are replayed at once; narrow the selection",

@@ -8,7 +8,11 @@ pub mod demo;
 pub mod demo_inputs;
 pub mod desk;
 pub mod query;
+pub mod reload;
 pub mod replays;
 pub mod run;
 pub mod view;
 pub mod wiring;
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ impl ReplayView {
 /// An order to a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayOrder {
+pub struct ControlOrder {
     pub replay_id: String,
     /// pause, resume or cancel.
     pub action: String,
@@ -112,7 +112,7 @@ impl Desk {
     }
 
     /// Writes an order to a replay that is there and not over.
-    pub(crate) async fn order_replay(&self, order: ReplayOrder) -> Result<Answer, DeskError> {
+    pub(crate) async fn order_replay(&self, order: ControlOrder) -> Result<Answer, DeskError> {
         let id: ReplayId = order.replay_id.parse().map_err(|e| refused(format!("{e}")))?;
         let control: Control = order.action.parse().map_err(|e| refused(format!("{e}")))?;
         let known = self.replays(usize::MAX).await?.items.into_iter().find(|r| r.replay_id == id.as_str());

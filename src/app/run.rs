@@ -5,8 +5,11 @@ use std::sync::Arc;
 use crate::app::board::{Board, BoardError, Ended, Totals};
 use crate::app::wiring::{Engine, Options, StartError, start};
 use crate::clock::{Clock, Stopwatch, sleep};
+use crate::domain::names::StageName;
+use crate::domain::position::Partition;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Halt;
+use crate::pipeline::topics::Topics;
 
 /// How often the board looks.
 const LOOK_EVERY: Span = Span::from_millis(20);
@@ -69,7 +72,8 @@ impl Running {
         let begun = self.engine.clock.now();
         loop {
             // Sources first: what they land afterwards is seen by the board.
-            let listed = self.engine.listed.is_complete();
+            // A replay that was asked for has landed what it replays once its request is processed.
+            let listed = self.engine.listed.is_complete() && self.has_caught_up(StageName::Replay).await?;
             self.board.catch_up().await?;
             let ended = self.board.take_endings();
             watcher.saw(self.board.totals(), self.board.in_flight(), ended);
@@ -125,29 +129,31 @@ fn ended_early(done: Result<Result<(), Halt>, tokio::task::JoinError>) -> RunErr
 impl Running {
     /// Waits until the projections (letters, reports) have caught up with their topics.
     pub async fn settle(&self) -> Result<(), RunError> {
-        use crate::domain::names::StageName;
-        use crate::domain::position::Partition;
-        use crate::pipeline::topics::Topics;
-        let topics = &self.engine.outlet.topics;
         for stage in [StageName::Letters, StageName::Reports] {
-            for p in 0..topics.partitions() {
-                let at = topics.at(Topics::input(stage), Partition(p));
-                let begun = self.engine.clock.now();
-                loop {
-                    let end = self.engine.reader.bounds(&at).await.map_err(BoardError::from)?.end;
-                    let done = self.engine.reader.committed(stage.as_str(), &at).await.map_err(BoardError::from)?;
-                    if end.0 == 0 || done.is_some_and(|d| d >= end) {
-                        break;
-                    }
-                    let waited = self.engine.clock.now().since(begun);
-                    if waited > SETTLE_MAX {
-                        return Err(RunError::Timeout { in_flight: 0, waited });
-                    }
-                    sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
+            let begun = self.engine.clock.now();
+            while !self.has_caught_up(stage).await? {
+                let waited = self.engine.clock.now().since(begun);
+                if waited > SETTLE_MAX {
+                    return Err(RunError::Timeout { in_flight: 0, waited });
                 }
+                sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
             }
         }
         Ok(())
+    }
+
+    /// Whether a stage has processed everything its topic holds now.
+    async fn has_caught_up(&self, stage: StageName) -> Result<bool, RunError> {
+        let topics = &self.engine.outlet.topics;
+        for p in 0..topics.partitions() {
+            let at = topics.at(Topics::input(stage), Partition(p));
+            let end = self.engine.reader.bounds(&at).await.map_err(BoardError::from)?.end;
+            let done = self.engine.reader.committed(stage.as_str(), &at).await.map_err(BoardError::from)?;
+            if end.0 > 0 && done.is_none_or(|d| d < end) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -9,7 +9,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::contracts;
+use crate::app::contracts::{self, Shelf};
+use crate::app::desk::Desk;
+use crate::app::query::Query;
+use crate::app::reload::Reload;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, Reader};
 use crate::clock::{Clock, Jitter};
@@ -23,7 +26,6 @@ use crate::pipeline::topics::Topics;
 use crate::pipeline::work::Work;
 use crate::registry::SchemaRegistry;
 use crate::registry::embedded::EmbeddedRegistry;
-use crate::schema::options::Compatibility;
 use crate::source::landing::Intake;
 use crate::source::listing::Listing;
 use crate::source::routing::Router;
@@ -31,9 +33,11 @@ use crate::stage::Stage;
 use crate::stage::assemble::Assemble;
 use crate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
-use crate::stage::catalog::{Catalog, Dataset};
+use crate::stage::catalog::Catalog;
 use crate::stage::check::Check;
 use crate::stage::classify::Classify;
+use crate::stage::evolutions::Evolutions;
+use crate::stage::inbox::{self, Inbox};
 use crate::stage::letters::Clerk;
 use crate::stage::project::{Letters, Reports};
 use crate::stage::publish::Publish;
@@ -53,8 +57,10 @@ pub struct Options {
     /// Bucket name and URL.
     pub landing: Vec<(String, String)>,
     pub lake: String,
-    /// A folder of contracts.
-    pub contracts: PathBuf,
+    /// A folder of contracts, or a URL.
+    pub contracts: String,
+    /// How often a process looks whether its contracts changed.
+    pub reload: Span,
     /// State folder; `None` keeps everything in memory.
     pub state: Option<PathBuf>,
     pub stages: Vec<StageName>,
@@ -70,11 +76,12 @@ pub struct Options {
 
 impl Options {
     /// Sane defaults around what must be named.
-    pub fn new(landing: Vec<(String, String)>, lake: String, contracts: PathBuf, state: Option<PathBuf>) -> Self {
+    pub fn new(landing: Vec<(String, String)>, lake: String, contracts: String, state: Option<PathBuf>) -> Self {
         Self {
             landing,
             lake,
             contracts,
+            reload: Span::from_secs(2),
             state,
             stages: StageName::ALL.to_vec(),
             poll: Span::from_secs(2),
@@ -92,7 +99,7 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Contracts(#[from] contracts::LoadError),
+    Contracts(#[from] contracts::ReadError),
     #[error(transparent)]
     Broker(#[from] crate::broker::embedded::OpenError),
     #[error(transparent)]
@@ -115,12 +122,6 @@ pub enum StartError {
     OtherLake { state: String, expected: String, lake: String, found: String },
     #[error("state folder {state}: {detail}")]
     State { state: String, detail: String },
-    #[error("{dataset}: the registry refuses the contract's schema: {source}")]
-    Schema {
-        dataset: String,
-        #[source]
-        source: crate::registry::RegistryError,
-    },
     #[error("the registry does not answer")]
     Registry(#[from] crate::registry::RegistryError),
     #[error(transparent)]
@@ -129,8 +130,6 @@ pub enum StartError {
     Store(#[from] object_store::Error),
     #[error(transparent)]
     Sources(#[from] crate::stage::bridge::SourcesError),
-    #[error("{dataset}: publish.location {location} is a URL; this build publishes below the lake")]
-    Location { dataset: String, location: String },
     #[error("landing bucket {name:?}: {detail}")]
     Bucket { name: String, detail: String },
 }
@@ -218,32 +217,6 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
     }
 }
 
-/// Loads the contracts, registers their schemas and puts them in force.
-///
-/// # Errors
-/// Every fault of the contracts at once; a schema the registry refuses.
-pub async fn put_contracts_in_force(folder: &Path, catalog: &Catalog, registry: &dyn SchemaRegistry) -> Result<(), StartError> {
-    let datasets = contracts::load(folder)?;
-    for dataset in &datasets {
-        let contract = &dataset.contract;
-        if contract.publish.location.contains("://") {
-            return Err(StartError::Location { dataset: dataset.name().to_owned(), location: contract.publish.location.clone() });
-        }
-        let mode: Compatibility = contract.schema.compatibility;
-        if registry.mode(&contract.subject).await? != mode {
-            registry.set_mode(&contract.subject, mode).await?;
-        }
-        if let Some(text) = contract.avro_text() {
-            registry
-                .register(&contract.subject, text)
-                .await
-                .map_err(|source| StartError::Schema { dataset: dataset.name().to_owned(), source })?;
-        }
-    }
-    let datasets: Vec<Arc<Dataset>> = datasets;
-    Ok(catalog.put_in_force(datasets).await?)
-}
-
 /// Starts the stages of a process.
 ///
 /// # Errors
@@ -251,7 +224,9 @@ pub async fn put_contracts_in_force(folder: &Path, catalog: &Catalog, registry: 
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
     let Ground { broker, outlet, lake, registry } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
-    put_contracts_in_force(&options.contracts, &catalog, registry.as_ref()).await?;
+    let shelf = Shelf::open(&options.contracts).map_err(contracts::ReadError::from)?;
+    let mut reload = Reload::new(shelf, Arc::clone(&catalog), Arc::clone(&registry), options.reload);
+    reload.start().await?;
     let mut buckets: BTreeMap<String, Arc<dyn ObjectStore>> = BTreeMap::new();
     let mut sources = Vec::new();
     for (name, at) in &options.landing {
@@ -261,6 +236,16 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         sources.push(PullSource { name: name.clone(), kind: PullKind::Listing(listing), poll: options.poll });
         buckets.insert(name.clone(), store);
     }
+    let reader = broker.reader();
+    let progress = Arc::new(Progress::default());
+    let desk = Desk {
+        query: Query { reader: Arc::clone(&reader), outlet: outlet.clone(), lake: Arc::clone(&lake) },
+        broker: Arc::clone(&broker) as Arc<dyn Broker>,
+        clock: Arc::clone(&clock),
+        progress: Some(Arc::clone(&progress)),
+    };
+    let inbox = Inbox::new(Arc::clone(&lake), Arc::new(desk));
+    sources.push(PullSource { name: inbox::SOURCE.to_owned(), kind: PullKind::Manifests(inbox), poll: options.poll });
     let buckets = Buckets::new(buckets);
     let intake = Intake { outlet: outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
     let bridge = Bridge::new(intake, sources, Work::Pool)?;
@@ -275,7 +260,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         limits: options.limits,
         instance: format!("lakegate-{}", std::process::id()),
         stop: CancellationToken::new(),
-        progress: Arc::new(Progress::default()),
+        progress,
     };
     let clerk = |stage| Clerk { outlet: outlet.clone(), stage };
     let mut spawn = Spawn { around: around.clone(), options, stages: JoinSet::new() };
@@ -288,16 +273,19 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         clerk: clerk(StageName::Classify),
         work: Work::Pool,
         shapes: std::sync::Mutex::default(),
+        evolutions: Evolutions::new(Arc::clone(&reader), Arc::clone(&outlet.topics)),
     })?;
     spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
     spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;
-    let reader = broker.reader();
     spawn.stage(Replay { outlet: outlet.clone(), reader: Arc::clone(&reader) })?;
     spawn.stage(Letters { lake: Arc::clone(&lake), outlet: outlet.clone() })?;
     spawn.stage(Reports { outlet: outlet.clone() })?;
-    let Spawn { stages, .. } = spawn;
+    let Spawn { mut stages, .. } = spawn;
+    if [StageName::Bridge, StageName::Validate].iter().any(|s| options.stages.contains(s)) {
+        stages.spawn(reload.run(Arc::clone(&clock), around.stop.clone(), Arc::clone(&around.progress)));
+    }
     Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress: around.progress, listed, stop: around.stop, clock, stages })
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::app::check::{CheckError, Checked, FileVerdict, check};
 use crate::app::contracts;
-use crate::cli::exit::{self, Usage};
+use crate::cli::exit::{self, Usage, blame};
 use crate::cli::out::Out;
 use crate::clock::{Clock, SystemClock};
 
@@ -17,9 +17,9 @@ use crate::clock::{Clock, SystemClock};
 pub struct CheckArgs {
     /// The file: CSV, JSON Lines or a JSON array, plain, gzip or zstd
     pub file: PathBuf,
-    /// The dataset's contract
+    /// The dataset's contract: a file, or a URL that holds only it
     #[arg(long, value_name = "FILE")]
-    pub contract: PathBuf,
+    pub contract: String,
     /// The key as an event carries it (URL-encoded); without it no rule about keys applies
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
@@ -30,8 +30,8 @@ pub struct CheckArgs {
 
 /// # Errors
 /// When file or contract cannot be used.
-pub fn run(args: &CheckArgs, out: &mut Out) -> anyhow::Result<u8> {
-    let dataset = contracts::one(&args.contract).map_err(|faults| Usage(faults.join("\n")))?;
+pub async fn run(args: &CheckArgs, out: &mut Out) -> anyhow::Result<u8> {
+    let dataset = contracts::one(&args.contract).await.map_err(blame)?;
     let checked = check(&args.file, &dataset, args.key.as_deref(), SystemClock.now()).map_err(|e| match e {
         CheckError::File { file, source } => anyhow::Error::new(Usage(format!("{file}: {source}"))),
         other => other.into(),

@@ -1,12 +1,10 @@
 //! `lakegate contract`: contracts by hand.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::app::contracts;
-use crate::cli::exit;
+use crate::app::contracts::{ReadError, Shelf, Shelved};
+use crate::cli::exit::{self, blame};
 use crate::cli::out::Out;
 
 #[derive(Debug, Subcommand)]
@@ -18,9 +16,9 @@ pub enum ContractCommand {
 
 #[derive(Debug, Args)]
 pub struct LintArgs {
-    /// Contract files
+    /// Contracts: files, folders or URLs
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub files: Vec<String>,
     /// One line of JSON per file
     #[arg(long)]
     pub json: bool,
@@ -36,16 +34,24 @@ struct LintView {
 
 /// # Errors
 /// When output cannot be written.
-pub fn run(command: ContractCommand, out: &mut Out) -> anyhow::Result<u8> {
+pub async fn run(command: ContractCommand, out: &mut Out) -> anyhow::Result<u8> {
     let ContractCommand::Lint(args) = command;
     let mut count = 0;
-    for path in &args.files {
-        let (dataset, faults) = match contracts::one(path) {
+    let mut contracts = Vec::new();
+    for at in &args.files {
+        let shelf = Shelf::open(at).map_err(|e| blame(e.into()))?;
+        let reading = shelf.read().await.map_err(|source| blame(ReadError::Store { place: at.clone(), source }))?;
+        if reading.contracts.is_empty() {
+            reading.datasets().map_err(|e| blame(e.into()))?;
+        }
+        contracts.extend(reading.contracts);
+    }
+    for Shelved { file, dataset } in contracts {
+        let (dataset, faults) = match dataset {
             Ok(dataset) => (Some(dataset.name().to_owned()), vec![]),
             Err(faults) => (None, faults),
         };
         count += faults.len();
-        let file = path.display().to_string();
         if args.json {
             out.json(&LintView { file, dataset, faults })?;
         } else if let Some(dataset) = dataset {

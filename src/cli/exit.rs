@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::app::contracts::ReadError;
 use crate::broker::{CommitError, LogError, embedded};
 use crate::lake::url;
 use crate::registry::RegistryError;
@@ -43,6 +44,14 @@ pub struct Usage(pub String);
 #[error("{0}")]
 pub struct Unreachable(pub String);
 
+/// Contracts that could not be loaded: their faults are the caller's, a store that does not answer is not.
+pub fn blame(error: ReadError) -> anyhow::Error {
+    match error {
+        ReadError::Faults(faults) => Usage(faults.to_string()).into(),
+        other => other.into(),
+    }
+}
+
 /// The exit code of an error: decided by the first cause that says what it is, else 70.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of_cause).unwrap_or(INTERNAL)
@@ -70,7 +79,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<url::OpenError>() {
         return Some(match error {
             url::OpenError::Store { .. } => UNREACHABLE,
-            url::OpenError::FileUrl { .. } | url::OpenError::Scheme { .. } => USAGE,
+            url::OpenError::FileUrl { .. } | url::OpenError::Missing { .. } | url::OpenError::Scheme { .. } => USAGE,
         });
     }
     if let Some(error) = cause.downcast_ref::<RegistryError>() {

@@ -108,13 +108,13 @@ pub fn main() -> ExitCode {
 pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
     match command {
         Command::Run(_) | Command::Demo(_) => anyhow::bail!("a pipeline is started by main"),
-        Command::Check(args) => check::run(&args, out),
+        Command::Check(args) => check::run(&args, out).await,
         Command::Replay(command) => replay::run(command, out).await,
         Command::Quarantine(command) => quarantine::run(command, out).await,
         Command::Runs(command) => runs::run(command, out).await,
-        Command::Contract(command) => contract::run(command, out),
+        Command::Contract(command) => contract::run(command, out).await,
         Command::Events(command) => events::run(command, out),
-        Command::Route(command) => route::run(command, out),
+        Command::Route(command) => route::run(command, out).await,
         Command::Schema(command) => schema::run(command, out),
     }
 }

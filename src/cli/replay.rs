@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::app::desk::{PlannedView, ReplaySelected, Request, Selection};
-use crate::app::replays::{ReplayOrder, ReplayView};
+use crate::app::desk::{PlannedView, ReplayOrder, Request, Selection};
+use crate::app::replays::{ControlOrder, ReplayView};
 use crate::cli::ask::{StateArgs, ask, remarks, views};
 use crate::cli::exit::{self, Usage};
 use crate::cli::input;
@@ -168,7 +168,7 @@ pub async fn run(command: ReplayCommand, out: &mut Out) -> anyhow::Result<u8> {
             (Selection::Quarantine { dataset: args.dataset.to_string(), reason }, args.how)
         }
     };
-    let order = ReplaySelected {
+    let order = ReplayOrder {
         selection,
         replay_id: how.replay_id.as_ref().map(ToString::to_string),
         force: how.force,
@@ -279,7 +279,7 @@ async fn show(args: &ReplayShowArgs, out: &mut Out) -> anyhow::Result<u8> {
 }
 
 async fn control(args: ReplayControlArgs, control: Control, out: &mut Out) -> anyhow::Result<u8> {
-    let order = ReplayOrder {
+    let order = ControlOrder {
         replay_id: args.id.to_string(),
         action: control.as_str().to_owned(),
         reason: args.reason_text,

@@ -1,14 +1,12 @@
 //! `lakegate route`: event patterns by hand.
 
-use std::path::PathBuf;
-
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::app::contracts;
-use crate::cli::exit::{self, Usage};
+use crate::cli::exit::{self, Usage, blame};
 use crate::cli::input;
 use crate::cli::out::Out;
 use crate::cli::table::{Align, Table};
@@ -50,9 +48,9 @@ pub struct RouteExplainArgs {
     /// bucket/key, or a URI such as s3://bucket/key
     #[arg(value_name = "KEY")]
     pub key: String,
-    /// Folder of contracts
-    #[arg(long, value_name = "DIR")]
-    pub contracts: PathBuf,
+    /// Contracts: a folder, one file or a URL
+    #[arg(long, value_name = "URL")]
+    pub contracts: String,
     /// Size of the object, for patterns that ask for it
     #[arg(long, value_name = "BYTES")]
     pub size: Option<u64>,
@@ -63,10 +61,10 @@ pub struct RouteExplainArgs {
 
 /// # Errors
 /// When a file cannot be read or the event is none.
-pub fn run(command: RouteCommand, out: &mut Out) -> anyhow::Result<u8> {
+pub async fn run(command: RouteCommand, out: &mut Out) -> anyhow::Result<u8> {
     match command {
         RouteCommand::Test(args) => test(&args, out),
-        RouteCommand::Explain(args) => explain(&args, out),
+        RouteCommand::Explain(args) => explain(&args, out).await,
     }
 }
 
@@ -162,11 +160,11 @@ struct RouteView {
     failure: Option<FailureView>,
 }
 
-fn explain(args: &RouteExplainArgs, out: &mut Out) -> anyhow::Result<u8> {
+async fn explain(args: &RouteExplainArgs, out: &mut Out) -> anyhow::Result<u8> {
     let object = object(&args.key)?;
     let mut routes = Vec::new();
     let mut refused = Vec::new();
-    for dataset in contracts::load(&args.contracts).map_err(|e| Usage(e.to_string()))? {
+    for dataset in contracts::load(&args.contracts).await.map_err(blame)? {
         let contract = &dataset.contract;
         let Some(route) = &contract.route else { continue };
         let name: DatasetName = contract.dataset.clone();

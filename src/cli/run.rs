@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::app::board::{Ended, Totals};
+use crate::app::contracts::ReadError;
 use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::wiring::{Options, StartError};
@@ -25,9 +26,9 @@ pub struct RunArgs {
     /// Where tables are published: a folder or file://…
     #[arg(long, value_name = "URL")]
     pub lake: String,
-    /// Folder of contracts (*.yaml).
-    #[arg(long, value_name = "DIR")]
-    pub contracts: PathBuf,
+    /// Contracts (*.yaml): a folder, one file or a URL. Looked at while running: a change comes into force by itself.
+    #[arg(long, value_name = "URL")]
+    pub contracts: String,
     /// State folder: the embedded log and the stages' stores. Default: `<lake>/../lakegate-state`.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -91,9 +92,13 @@ impl Watcher for Terminal {
 /// Exit code of a failed run.
 pub fn code_of(error: &RunError) -> u8 {
     match error {
-        RunError::Start(StartError::Registry(_) | StartError::Store(_) | StartError::Probe { .. } | StartError::Identity { .. }) => {
-            exit::UNREACHABLE
-        }
+        RunError::Start(
+            StartError::Registry(_)
+            | StartError::Store(_)
+            | StartError::Probe { .. }
+            | StartError::Identity { .. }
+            | StartError::Contracts(ReadError::Store { .. }),
+        ) => exit::UNREACHABLE,
         RunError::Start(_) => exit::USAGE,
         RunError::Halted(_) | RunError::Timeout { .. } => exit::HALTED,
         RunError::Board(_) | RunError::Stage { .. } => exit::INTERNAL,

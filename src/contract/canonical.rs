@@ -35,7 +35,7 @@ pub fn canonical_json(contract: &Contract) -> String {
         },
         "on_overwrite": word(words::OVERWRITES, &c.on_overwrite),
         "on_delete": word(words::DELETES, &c.on_delete),
-        "on_empty": word(words::EMPTIES, &c.on_empty),
+        "on_empty": c.on_empty.map(|e| word(words::EMPTIES, &e)),
         "expected_interval": c.expected_interval.map(span),
         "publish": { "format": word(words::PUBLISH_FORMATS, &c.publish.format), "location": c.publish.location },
     });

@@ -1,6 +1,6 @@
 //! Checks across a contract's keys: columns that exist, formats and patterns that compile.
 //!
-//! Left to the caller, through [`lint_with`]: the route's pattern, the layout and the DQDL rules.
+//! Left to the caller, through [`lint_with`]: the layout, and files that are not there.
 
 use chrono::format::{Item as TimeItem, StrftimeItems};
 use serde_json::Value as Json;
@@ -10,6 +10,10 @@ use super::fields::Faults;
 use super::model::{AvroSchema, Contract};
 use super::parse::is_operational;
 use super::tree::{self, Node, Value};
+use crate::quality;
+use crate::quality::syntax::Severity;
+use crate::route::pattern::Pattern;
+use crate::schema::avro::record_from_text;
 use crate::schema::options::StrictRequired;
 
 /// SQL functions that do not depend on their arguments alone (decisions.md 2).
@@ -41,6 +45,10 @@ pub fn lint_with(file: &str, text: &str, contract: &Contract, more: impl FnOnce(
     check_column_rules(contract, &mut linter);
     check_derive(contract, &mut linter);
     check_location(contract, &mut linter);
+    check_avro(contract, &mut linter);
+    check_route(contract, &mut linter);
+    check_rules(contract, &mut linter);
+    super::unbuilt::refuse(contract, &mut linter);
     more(contract, &mut linter);
     linter.faults.list.sort_by_key(|f| (f.line, f.column));
     linter.faults.list
@@ -59,6 +67,11 @@ impl Linter {
         let place = self.root.as_ref().map_or((1, 1), |root| place(root, path));
         self.faults.at(place, &path.join("."), message, remedy);
     }
+
+    /// Notes a fault at a place that is known.
+    pub fn fault_at(&mut self, place: (usize, usize), path: &str, message: impl Into<String>, remedy: Option<String>) {
+        self.faults.at(place, path, message, remedy);
+    }
 }
 
 fn place(root: &Node, path: &[&str]) -> (usize, usize) {
@@ -72,20 +85,14 @@ fn place(root: &Node, path: &[&str]) -> (usize, usize) {
 }
 
 /// Top-level columns of the schema; `None`: not loaded, or the dataset is onboarding.
-fn schema_columns(contract: &Contract, linter: &mut Linter) -> Option<Vec<String>> {
+fn schema_columns(contract: &Contract) -> Option<Vec<String>> {
     let Some(AvroSchema::Inline(text)) = &contract.avro else { return None };
-    let columns = serde_json::from_str::<Json>(text).ok().and_then(|schema| {
-        let names = schema.get("fields")?.as_array()?.iter().filter_map(|f| f.get("name")?.as_str().map(str::to_owned));
-        Some(names.collect())
-    });
-    if columns.is_none() {
-        linter.fault(&["schema", "avro"], "is not an Avro record", Some("write {\"type\": \"record\", ...}".to_owned()));
-    }
-    columns
+    let schema = serde_json::from_str::<Json>(text).ok()?;
+    Some(schema.get("fields")?.as_array()?.iter().filter_map(|f| f.get("name")?.as_str().map(str::to_owned)).collect())
 }
 
 fn check_columns(contract: &Contract, linter: &mut Linter) {
-    let Some(columns) = schema_columns(contract, linter) else { return };
+    let Some(columns) = schema_columns(contract) else { return };
     let derived: Vec<&str> = contract.transform.derive.iter().map(|(name, _)| name.as_str()).collect();
     let mut exists = |path: &[&str], column: &str, more: &[&str]| {
         let top = column.split('.').next().unwrap_or(column);
@@ -189,6 +196,38 @@ fn volatile_function(expression: &str) -> Option<&'static str> {
     None
 }
 
+/// The schema can be used: references resolve, nothing is named twice, nothing contains itself.
+fn check_avro(contract: &Contract, linter: &mut Linter) {
+    let pending = contract.pending.as_ref().map(|p| &p.avro);
+    for (path, schema) in [(["schema", "avro"].as_slice(), contract.avro.as_ref()), (&["schema", "pending", "avro"], pending)] {
+        if let Some(AvroSchema::Inline(text)) = schema
+            && let Err(e) = record_from_text(text)
+        {
+            linter.fault(path, format!("cannot be used as a schema: {e}"), None);
+        }
+    }
+}
+
+fn check_route(contract: &Contract, linter: &mut Linter) {
+    let Some(route) = &contract.route else { return };
+    for fault in Pattern::compile(&route.pattern).err().into_iter().flatten() {
+        linter.fault_at((route.line, route.column), "route", fault.to_string(), None);
+    }
+}
+
+/// Rules that do not parse, or can never be judged, are found before any file lands.
+fn check_rules(contract: &Contract, linter: &mut Linter) {
+    let Some(rules) = &contract.quality.rules else { return };
+    let faults = match quality::parser::parse(&rules.text) {
+        Ok(ruleset) => quality::lint::check(&ruleset, None),
+        Err(faults) => faults,
+    };
+    for fault in faults.iter().filter(|f| f.severity == Severity::Error) {
+        let message = fault.rule.as_ref().map_or_else(|| fault.message.clone(), |rule| format!("{rule}: {}", fault.message));
+        linter.fault_at(rules.place(fault.line, fault.column), "quality.rules", message, None);
+    }
+}
+
 fn check_location(contract: &Contract, linter: &mut Linter) {
     let location = &contract.publish.location;
     let leaves = location.starts_with('/') || location.split('/').any(|s| s == ".." || s == ".");
@@ -247,7 +286,7 @@ mod tests {
             "transform: { partition_by: [ingest_date] }",
             "transform: { derive: { day: \"substr(ts, 1, 10)\" }, partition_by: [day] }",
             "transform: { derive: { x: \"concat('now()', today, \\\"random\\\")\" } }",
-            "publish: { location: \"s3://other/place\" }",
+            "publish: { location: other/place }",
         ] {
             assert_eq!(linted(yaml), Vec::<String>::new(), "{yaml}");
         }

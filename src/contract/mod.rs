@@ -12,4 +12,5 @@ pub mod model;
 pub mod parse;
 pub mod sections;
 pub mod tree;
+mod unbuilt;
 pub mod words;

@@ -30,7 +30,7 @@ pub struct Contract {
     pub subject: Subject,
     pub avro: Option<AvroSchema>,
     pub pending: Option<Pending>,
-    /// New schema versions a day may bring; `None`: no limit.
+    /// Evolutions of the schema a day (UTC) may bring, the first version not counted; `None`: no limit.
     pub max_versions_per_day: Option<u32>,
     pub schema: SchemaOptions,
     pub dedupe_scope: DedupeScope,
@@ -39,7 +39,8 @@ pub struct Contract {
     pub quality: Quality,
     pub on_overwrite: OnOverwrite,
     pub on_delete: OnDelete,
-    pub on_empty: OnEmpty,
+    /// `None`: a file of 0 bytes or only white space is refused, one without rows is accepted.
+    pub on_empty: Option<OnEmpty>,
     /// Files are expected at least this often; freshness alerts.
     pub expected_interval: Option<Span>,
     pub publish: Publish,
@@ -247,6 +248,13 @@ pub struct Rules {
     pub line: usize,
 }
 
+impl Rules {
+    /// A place of the text as a place of the contract's file; the column is that within the text.
+    pub fn place(&self, line: u32, column: u32) -> (usize, usize) {
+        (self.line + (line as usize).saturating_sub(1), column as usize)
+    }
+}
+
 impl PartialEq for Rules {
     /// The place is no part of the meaning.
     fn eq(&self, other: &Self) -> bool {
@@ -287,10 +295,12 @@ pub enum OnDelete {
     Tombstone,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What becomes of a file in which there is no row (drift.md §2.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnEmpty {
-    #[default]
+    /// It is published with 0 rows, even if it has no bytes.
     Accept,
+    /// It is held back, even if it has a header.
     Quarantine,
 }
 

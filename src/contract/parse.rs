@@ -3,8 +3,8 @@
 use super::fault::Fault;
 use super::fields::{Faults, Fields, Item};
 use super::model::{
-    AvroSchema, BatchOptions, Contract, DedupeScope, Lateness, Mode, OnDelete, OnEmpty, OnOverwrite, Publish, PublishFormat, Quality,
-    Route, Rules, SameContentAgain, Transform,
+    AvroSchema, BatchOptions, Contract, DedupeScope, Lateness, Mode, OnDelete, OnOverwrite, Publish, PublishFormat, Quality, Route, Rules,
+    SameContentAgain, Transform,
 };
 use super::sections::{read_lateness, read_rows, read_schema, read_source, read_transform};
 use super::tree::{self, Value};
@@ -76,7 +76,7 @@ fn read_contract(root: &Item<'_>, text: &str, faults: &mut Faults) -> Option<Con
     }
     fields.set("on_overwrite", &mut contract.on_overwrite, faults, |i, f| i.word(words::OVERWRITES, f));
     fields.set("on_delete", &mut contract.on_delete, faults, |i, f| i.word(words::DELETES, f));
-    fields.set("on_empty", &mut contract.on_empty, faults, |i, f| i.word(words::EMPTIES, f));
+    fields.set_some("on_empty", &mut contract.on_empty, faults, |i, f| i.word(words::EMPTIES, f));
     fields.set_some("expected_interval", &mut contract.expected_interval, faults, Item::span);
     if let Some(publish) = fields.section("publish", faults) {
         read_publish(publish, &mut contract.publish, faults);
@@ -119,7 +119,7 @@ fn defaults(dataset: DatasetName) -> Option<Contract> {
         quality: Quality::default(),
         on_overwrite: OnOverwrite::Replace,
         on_delete: OnDelete::Ignore,
-        on_empty: OnEmpty::Accept,
+        on_empty: None,
         expected_interval: None,
         publish: Publish { format: PublishFormat::Parquet, location: format!("curated/{dataset}/") },
         dataset,

@@ -97,6 +97,8 @@ reason_codes! {
     Valid = "valid",
     /// A notification that no family of events explains; its raw bytes stand in the letter.
     EventUnreadable = "event_unreadable",
+    /// A replay manifest dropped into the lake that cannot be carried out; the faults stand in the letter.
+    ManifestRefused = "manifest_refused",
     /// The same version was landed before.
     DuplicateObject = "duplicate_object",
     /// A newer version of the same key is known.

@@ -1,7 +1,7 @@
 //! URLs of stores, and the one conversion from an object's key to a path of a store.
 
 use std::collections::HashMap;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use object_store::ObjectStore;
@@ -22,6 +22,8 @@ pub enum OpenError {
     },
     #[error("{url} names no absolute path of this machine; write file:///path, or the path alone")]
     FileUrl { url: String },
+    #[error("{url} is not there")]
+    Missing { url: String },
     #[error("{url}: stores of kind {scheme} are not built into this binary; a directory, file:// or memory:// is")]
     Scheme { url: String, scheme: String },
 }
@@ -36,6 +38,29 @@ pub fn open(url: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
         Some(("file", rest)) => local(url, &file_path(url, rest)?, sync),
         Some(("memory", name)) => Ok(memory(name)),
         Some((scheme, _)) => Err(OpenError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+    }
+}
+
+/// As [`open`], for what is only read: a directory that is not there is not made.
+///
+/// # Errors
+/// As [`open`]; `Missing` when there is no such directory.
+pub fn open_existing(url: &str) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    if local_path(url)?.is_some_and(|path| !path.is_dir()) {
+        return Err(OpenError::Missing { url: url.to_owned() });
+    }
+    open(url, Sync::Never)
+}
+
+/// The path a URL names on this machine; `None`: it is of another kind.
+///
+/// # Errors
+/// `FileUrl`.
+pub fn local_path(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    match url.split_once("://") {
+        None => Ok(Some(url.into())),
+        Some(("file", rest)) => Ok(Some(file_path(url, rest)?.into())),
+        Some(_) => Ok(None),
     }
 }
 

@@ -129,27 +129,50 @@ impl Intake {
     /// The letter of a notification (or a part of one) that cannot be read, with its first bytes. The same bytes
     /// from the same source make the same letter.
     pub fn unreadable(&self, source: &str, raw: &[u8], detail: String, now: Timestamp) -> Result<OutRecord, CodecError> {
-        let digest = Sha256::digest(raw);
-        let token: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let token = digest(&[raw]);
         let key = format!("{source}#{token}");
         tracing::info!(stage = StageName::Bridge.as_str(), source, reason = %ReasonCode::EventUnreadable, detail, "notification quarantined");
+        let unread = Unread {
+            reason: ReasonCode::EventUnreadable,
+            bucket: "",
+            key: &key,
+            run_id: format!("notice-{token}"),
+            token: &token,
+            source,
+            raw,
+            size: raw.len() as u64,
+        };
+        self.letter(&key, unread, detail, now)
+    }
+
+    /// The letter of a replay manifest that was refused; one for each version of the object.
+    pub fn refused_manifest(&self, refused: RefusedManifest<'_>, now: Timestamp) -> Result<OutRecord, CodecError> {
+        let RefusedManifest { source, key, token, raw, size, detail } = refused;
+        tracing::info!(stage = StageName::Bridge.as_str(), key, reason = %ReasonCode::ManifestRefused, detail, "replay manifest quarantined");
+        let run_id = format!("manifest-{}", digest(&[key.as_bytes(), b"\0", token.as_bytes()]));
+        let unread = Unread { reason: ReasonCode::ManifestRefused, bucket: LAKE_BUCKET, key, run_id, token, source, raw, size };
+        self.letter(&format!("{LAKE_BUCKET}/{key}"), unread, detail, now)
+    }
+
+    fn letter(&self, place: &str, unread: Unread<'_>, detail: String, now: Timestamp) -> Result<OutRecord, CodecError> {
+        let Unread { reason, bucket, key, run_id, token, source, raw, size } = unread;
         let letter = QuarantineLetter {
             format_version: FORMAT_VERSION,
             dataset: None,
-            bucket: String::new(),
-            key: key.clone(),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
             version_id: None,
-            run_id: format!("notice-{token}"),
-            token,
+            run_id,
+            token: token.to_owned(),
             generation: 0,
             replay_id: None,
             landing_partition: -1,
             landing_offset: -1,
             stage: StageName::Bridge.as_str().to_owned(),
-            reason: ReasonCode::EventUnreadable.as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
             detail,
-            evidence: json!({ "source": source, "bytes": raw.len() }).to_string(),
-            remedy: remedy(ReasonCode::EventUnreadable).to_owned(),
+            evidence: json!({ "source": source, "bytes": size }).to_string(),
+            remedy: remedy(reason).to_owned(),
             whole_object: true,
             rows_quarantined: 0,
             reasons: BTreeMap::new(),
@@ -160,6 +183,40 @@ impl Intake {
             at: now.millis(),
         };
         let headers = vec![("source".to_owned(), source.to_owned().into()), ("run_id".to_owned(), letter.run_id.clone().into())];
-        self.outlet.record(Topic::Quarantine, &key, Placed::By(&key), &letter, headers)
+        self.outlet.record(Topic::Quarantine, place, Placed::By(place), &letter, headers)
     }
+}
+
+/// What letters call the lake's own store, where objects have a bucket.
+pub const LAKE_BUCKET: &str = "lake";
+
+/// A dropped replay manifest that cannot be carried out.
+pub struct RefusedManifest<'a> {
+    pub source: &'a str,
+    pub key: &'a str,
+    /// Its version.
+    pub token: &'a str,
+    /// Its first bytes.
+    pub raw: &'a [u8],
+    pub size: u64,
+    pub detail: String,
+}
+
+/// Something that could not be read, and what names it.
+struct Unread<'a> {
+    reason: ReasonCode,
+    bucket: &'a str,
+    key: &'a str,
+    run_id: String,
+    token: &'a str,
+    source: &'a str,
+    raw: &'a [u8],
+    size: u64,
+}
+
+/// The first 16 bytes of a SHA-256, in hex.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
 }

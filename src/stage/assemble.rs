@@ -300,7 +300,7 @@ impl Stage for Assemble {
     fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Arrival>, StageError> {
         let mut due = Vec::new();
         for (dataset, shard, open) in self.open_shards(view)? {
-            if self.next_wake(&dataset, &open).is_some_and(|at| at <= now) {
+            if self.next_wake(&open) <= now {
                 due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash });
             }
         }
@@ -308,7 +308,7 @@ impl Stage for Assemble {
     }
 
     fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
-        Ok(self.open_shards(view)?.into_iter().filter_map(|(dataset, _, open)| self.next_wake(&dataset, &open)).min())
+        Ok(self.open_shards(view)?.into_iter().map(|(_, _, open)| self.next_wake(&open)).min())
     }
 }
 
@@ -324,16 +324,11 @@ impl Assemble {
         Ok(open)
     }
 
-    /// By the contract in force: a batch of an older contract closes no later than a new one would.
-    fn next_wake(&self, dataset: &str, open: &OpenBatch) -> Option<Timestamp> {
-        let limits = self.catalog.current(dataset).map_or_else(
-            || crate::batch::limits::Limits {
-                quiet: self.quiet.unwrap_or(crate::batch::limits::Limits::default().quiet),
-                ..Default::default()
-            },
-            |d| self.limits(&d),
-        );
-        Some(planner::next_wake(open, &limits))
+    /// By the batch's own version of the contract. A batch that was opened before the process started is due
+    /// at once: looking at it loads that version.
+    fn next_wake(&self, open: &OpenBatch) -> Timestamp {
+        let dataset = self.catalog.loaded(&open.class.contract_hash);
+        dataset.map_or(Timestamp::EPOCH, |d| planner::next_wake(open, &self.limits(&d)))
     }
 
     fn join(

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::admission::ignored;
 use crate::broker::Record;
 use crate::broker::partitioner::partition_of;
 use crate::domain::backoff::Backoff;
@@ -21,8 +22,9 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::time::{Span, Timestamp};
 use crate::pipeline::work::Work;
 use crate::source::file::{Cursor, FilePage, Item, LINE_BYTES_MAX, NoticeFile};
-use crate::source::landing::{Intake, Origin, landed};
+use crate::source::landing::{Intake, Origin, RefusedManifest, landed};
 use crate::source::listing::{self, Listing, PAGE_OBJECTS, Page, PageNumber};
+use crate::stage::inbox::{Dropped, Inbox, Task};
 use crate::stage::{Decision, Stage, StageError, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
@@ -45,6 +47,8 @@ pub enum PullKind {
     /// A bucket, or a directory behind the same seam.
     Listing(Listing),
     File(NoticeFile),
+    /// Replay manifests dropped into the lake; they order, they do not land.
+    Manifests(Inbox),
 }
 
 /// The sources cannot be bridged as configured.
@@ -119,10 +123,12 @@ pub struct Bridge {
 }
 
 /// What is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
     /// Read on in this source.
     Read(usize),
+    /// Read the manifest under this key of this source.
+    Manifest(usize, String),
     /// Somebody asked for this source; it becomes due.
     Asked(usize),
     /// Somebody asked for a source that is not configured here.
@@ -136,6 +142,7 @@ pub enum Found {
         page: Arc<Page>,
     },
     Lines(FilePage),
+    Manifest(Dropped),
     /// It does not answer.
     Silent(String),
     Nothing,
@@ -284,6 +291,53 @@ impl Bridge {
         Ok(())
     }
 
+    /// Notes what is new in the inbox; each manifest is a task of its own.
+    fn manifests(
+        &self,
+        view: View<'_>,
+        source: &PullSource,
+        page: &Page,
+        decision: &mut Decision,
+        now: Timestamp,
+    ) -> Result<(), StageError> {
+        for meta in &page.objects {
+            let key = meta.location.as_ref();
+            let is_data = key.parse().is_ok_and(|object| ignored::judge(&object, Some(meta.size)).is_none());
+            let token = listing::version(meta).token();
+            if is_data && view.get(&seen_key(&source.name, key))?.as_deref() != Some(token.as_bytes()) && Task::load(view, key)?.is_none() {
+                decision.changes.push(Task::new(now).store(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what a dropped manifest led to. Its version is remembered, so that the next round passes over it.
+    fn take(&self, view: View<'_>, idx: usize, key: &str, dropped: Dropped, now: Timestamp) -> Result<Decision, StageError> {
+        let (mut decision, source) = (Decision::default(), self.source(idx)?);
+        let Some(task) = Task::load(view, key)? else { return Ok(decision) };
+        let token = match dropped {
+            Dropped::Silent(detail) => {
+                warn!(stage = StageName::Bridge.as_str(), source = source.name, key, detail, "a replay manifest waits");
+                decision.changes.push(task.later(now).store(key));
+                return Ok(decision);
+            }
+            Dropped::Gone => None,
+            Dropped::Ordered { token, records } => {
+                info!(stage = StageName::Bridge.as_str(), source = source.name, key, "a replay manifest is taken");
+                decision.sends.extend(records);
+                Some(token)
+            }
+            Dropped::Refused { token, detail, raw, size } => {
+                let refused = RefusedManifest { source: &source.name, key, token: &token, raw: &raw, size, detail };
+                decision.sends.push(self.intake.refused_manifest(refused, now)?);
+                Some(token)
+            }
+        };
+        decision.changes.push(Task::done(key));
+        decision.changes.push(Change { key: seen_key(&source.name, key), value: token.map(|t| t.into_bytes().into()) });
+        Ok(decision)
+    }
+
     fn lines(
         &self,
         source: &PullSource,
@@ -370,9 +424,14 @@ impl Stage for Bridge {
     }
 
     fn weight(&self, input: &Due) -> u64 {
-        let Due::Read(idx) = input else { return 0 };
+        let idx = match input {
+            Due::Read(idx) => idx,
+            // The document and what is parsed of it.
+            Due::Manifest(..) => return 2 * crate::replay::manifest::BYTES_MAX as u64,
+            Due::Asked(_) | Due::Unknown => return 0,
+        };
         match self.sources.get(*idx).map(|s| &s.kind) {
-            Some(PullKind::Listing(_)) => self.page_objects as u64 * 1024,
+            Some(PullKind::Listing(_) | PullKind::Manifests(_)) => self.page_objects as u64 * 1024,
             // A chunk, and its events.
             Some(PullKind::File(_)) => 32 << 20,
             None => 0,
@@ -382,16 +441,21 @@ impl Stage for Bridge {
     fn look(&self, view: View<'_>, input: &Due) -> Result<SourceState, StageError> {
         match input {
             Due::Read(idx) => SourceState::load(view, &self.source(*idx)?.name),
-            Due::Asked(_) | Due::Unknown => Ok(SourceState::default()),
+            Due::Manifest(..) | Due::Asked(_) | Due::Unknown => Ok(SourceState::default()),
         }
     }
 
     async fn gather(&self, input: &Due, known: SourceState) -> Result<Found, StageError> {
+        if let Due::Manifest(idx, key) = input
+            && let PullKind::Manifests(inbox) = &self.source(*idx)?.kind
+        {
+            return Ok(Found::Manifest(inbox.take(key).await));
+        }
         let Due::Read(idx) = input else { return Ok(Found::Nothing) };
         let source = self.source(*idx)?;
         self.listed.began(&source.name, known.rounds);
         match &source.kind {
-            PullKind::Listing(listing) => {
+            PullKind::Listing(listing) | PullKind::Manifests(Inbox { listing, .. }) => {
                 let number = known.number();
                 Ok(match listing.page(number, self.page_objects).await {
                     Ok(page) => Found::Objects { number, page },
@@ -410,15 +474,24 @@ impl Stage for Bridge {
 
     fn decide(&self, view: View<'_>, input: &Due, found: Found, now: Timestamp) -> Result<Verdict, StageError> {
         let mut decision = Decision::default();
+        let found = match (input, found) {
+            (Due::Manifest(idx, key), Found::Manifest(dropped)) => {
+                return Ok(Verdict::Done(self.take(view, *idx, key, dropped, now)?));
+            }
+            (_, found) => found,
+        };
         let (Due::Read(idx) | Due::Asked(idx)) = input else { return Ok(Verdict::Done(decision)) };
         let source = self.source(*idx)?;
         let mut state = SourceState::load(view, &source.name)?;
         match (found, &source.kind) {
-            (Found::Objects { number, page }, PullKind::Listing(listing)) => {
+            (Found::Objects { number, page }, kind @ (PullKind::Listing(_) | PullKind::Manifests(_))) => {
                 if state.number() != number {
                     return Ok(Verdict::Again);
                 }
-                self.objects(view, source, listing, &page, &mut decision, now)?;
+                match kind {
+                    PullKind::Listing(listing) => self.objects(view, source, listing, &page, &mut decision, now)?,
+                    _ => self.manifests(view, source, &page, &mut decision, now)?,
+                }
                 state.attempts = 0;
                 if page.last {
                     state.end_round(source.poll, now);
@@ -462,6 +535,10 @@ impl Stage for Bridge {
             if self.next_poll(view, &source.name)? <= now {
                 due.push(Due::Read(idx));
             }
+            if matches!(source.kind, PullKind::Manifests(_)) {
+                let waiting = Task::waiting(view)?.into_iter().filter(|(at, _)| *at <= now);
+                due.extend(waiting.map(|(_, key)| Due::Manifest(idx, key)));
+            }
         }
         Ok(due)
     }
@@ -470,9 +547,13 @@ impl Stage for Bridge {
         let mut next = None;
         for (_, source) in self.owned(view.partition()) {
             let state = SourceState::load(view, &source.name)?;
-            // Asked between transactions: what the state says is committed.
-            self.listed.committed(&source.name, state.rounds);
-            let at = self.next_poll(view, &source.name)?;
+            let waiting = if matches!(source.kind, PullKind::Manifests(_)) { Task::waiting(view)? } else { Vec::new() };
+            let mut at = self.next_poll(view, &source.name)?;
+            match waiting.first() {
+                // Asked between transactions: what the state says is committed.
+                None => self.listed.committed(&source.name, state.rounds),
+                Some((first, _)) => at = at.min(*first),
+            }
             next = Some(next.map_or(at, |n: Timestamp| n.min(at)));
         }
         Ok(next)

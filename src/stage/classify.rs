@@ -4,15 +4,18 @@
 //! then, and the same record is gathered again, so the decision record survives a crash
 //! (decisions.md 9).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::broker::Record;
-use crate::domain::names::{SchemaId, StageName};
+use crate::domain::names::{SchemaId, StageName, Subject as SubjectName};
+use crate::domain::position::Partition;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::format::reader::ReadError;
@@ -27,6 +30,7 @@ use crate::schema::finding::Action;
 use crate::stage::assemble::{shard_of, shard_text};
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
+use crate::stage::evolutions::{Evolutions, count, counted};
 use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject, headers};
 use crate::stage::reading::{Content, FilePlan, Observed, Question, observe};
 use crate::stage::{Decision, Stage, StageError, Step, Verdict};
@@ -42,6 +46,7 @@ pub struct Classify {
     pub work: Work,
     /// Parsed schemas by id; they never change.
     pub shapes: Mutex<HashMap<SchemaId, Arc<RegisteredSchema>>>,
+    pub evolutions: Evolutions,
 }
 
 /// A decision waiting for its schema to be registered.
@@ -77,8 +82,28 @@ pub enum Facts {
     Gone(String),
     Accepted(Accepted),
     /// The schema must be registered first.
-    Evolves(Intent),
+    Evolves {
+        intent: Intent,
+        subject: SubjectName,
+        budget: Budget,
+    },
     Rejected(Rejected),
+}
+
+/// What the day's limit on schema versions needs to know.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// The subject has no version yet: its first one is no evolution.
+    is_first: bool,
+    max: Option<u32>,
+    /// Evolutions that other partitions counted, by day; empty without a limit.
+    elsewhere: BTreeMap<NaiveDate, u32>,
+}
+
+/// What gathering needs of the state.
+pub struct Known {
+    intent: Option<Intent>,
+    partition: Partition,
 }
 
 fn intent_key(input: &ValidatedObject) -> Vec<u8> {
@@ -188,7 +213,7 @@ fn unreachable(e: RegistryError) -> StageError {
 impl Stage for Classify {
     const NAME: StageName = StageName::Classify;
     type Input = ValidatedObject;
-    type Known = Option<Intent>;
+    type Known = Known;
     type Facts = Facts;
 
     fn decode(&self, _: &Record, value: &[u8]) -> Result<ValidatedObject, CodecError> {
@@ -200,12 +225,12 @@ impl Stage for Classify {
         u64::try_from(input.admitted.size).unwrap_or(0).min(8 << 20)
     }
 
-    fn look(&self, view: View<'_>, input: &ValidatedObject) -> Result<Option<Intent>, StageError> {
-        let Some(bytes) = view.get(&intent_key(input))? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| StageError::Broken { detail: format!("intent: {e}") })
+    fn look(&self, view: View<'_>, input: &ValidatedObject) -> Result<Known, StageError> {
+        let parse = |bytes: Bytes| serde_json::from_slice(&bytes).map_err(|e| StageError::Broken { detail: format!("intent: {e}") });
+        Ok(Known { intent: view.get(&intent_key(input))?.map(parse).transpose()?, partition: view.partition() })
     }
 
-    async fn gather(&self, input: &ValidatedObject, intent: Option<Intent>) -> Result<Facts, StageError> {
+    async fn gather(&self, input: &ValidatedObject, Known { intent, partition }: Known) -> Result<Facts, StageError> {
         let dataset = self.catalog.version(&input.dataset, &input.contract_hash).await?;
         let subject = &dataset.contract.subject;
         let versions = self.registry.versions(subject).await.map_err(unreachable)?;
@@ -236,7 +261,15 @@ impl Stage for Classify {
             }
         }
         match (self.judged(input, &dataset, &observed), evolves) {
-            (Facts::Accepted(accepted), Some(schema)) => Ok(Facts::Evolves(Intent { format_version: 1, schema, accepted })),
+            (Facts::Accepted(accepted), Some(schema)) => {
+                let max = dataset.contract.max_versions_per_day;
+                let elsewhere = match max {
+                    None => BTreeMap::new(),
+                    Some(_) => self.evolutions.elsewhere(partition, subject).await?,
+                };
+                let budget = Budget { is_first: versions.is_empty(), max, elsewhere };
+                Ok(Facts::Evolves { intent: Intent { format_version: 1, schema, accepted }, subject: subject.clone(), budget })
+            }
             (facts, _) => Ok(facts),
         }
     }
@@ -244,19 +277,20 @@ impl Stage for Classify {
     fn decide(&self, view: View<'_>, input: &ValidatedObject, facts: Facts, now: Timestamp) -> Result<Verdict, StageError> {
         let subject = Subject { dataset: Some(&input.dataset), object: &input.admitted };
         let mut decision = Decision::default();
-        if view.get(&intent_key(input))?.is_some() {
+        let intended = view.get(&intent_key(input))?.is_some();
+        if intended {
             decision.changes.push(Change { key: intent_key(input), value: None });
         }
+        let facts = if intended { facts } else { within_budget(view, facts, now)? };
         match facts {
-            Facts::Evolves(intent) => {
+            Facts::Evolves { intent, subject, budget } => {
                 let schema = intent.schema.clone();
-                let subject = self.catalog.current(&input.dataset).map(|d| d.contract.subject.clone());
-                let subject = subject.map_or_else(
-                    || format!("{}-value", input.dataset).parse().map_err(|e| StageError::Broken { detail: format!("{e}") }),
-                    Ok,
-                )?;
                 let value = serde_json::to_vec(&intent).expect("an intent is plain data");
-                let changes = vec![Change { key: intent_key(input), value: Some(value.into()) }];
+                let mut changes = vec![Change { key: intent_key(input), value: Some(value.into()) }];
+                // An intent that stands already was counted with it.
+                if !intended && !budget.is_first {
+                    changes.extend(count(view, now.date(), &subject)?);
+                }
                 return Ok(Verdict::Intend { changes, step: Step::RegisterSchema { subject, schema } });
             }
             Facts::Gone(why) => {
@@ -323,6 +357,24 @@ impl Stage for Classify {
     fn next_due(&self, _: View<'_>) -> Result<Option<Timestamp>, StageError> {
         Ok(None)
     }
+}
+
+/// Refuses an evolution beyond the day's limit.
+fn within_budget(view: View<'_>, facts: Facts, now: Timestamp) -> Result<Facts, StageError> {
+    let Facts::Evolves { intent, subject, budget } = facts else { return Ok(facts) };
+    let day = now.date();
+    let Some(max) = budget.max.filter(|_| !budget.is_first) else { return Ok(Facts::Evolves { intent, subject, budget }) };
+    let n = counted(view, day, &subject)? + budget.elsewhere.get(&day).copied().unwrap_or(0);
+    if n < max {
+        return Ok(Facts::Evolves { intent, subject, budget });
+    }
+    let accepted = intent.accepted;
+    Ok(Facts::Rejected(Rejected {
+        reason: ReasonCode::SchemaBudget,
+        detail: format!("it needs another version of {subject}, which had {n} new ones on {day}; at most {max} are allowed"),
+        evidence: Some(accepted.decision),
+        rows: u64::try_from(accepted.rows_physical).unwrap_or(0),
+    }))
 }
 
 /// The schema to register, named after the dataset if it is the first.

@@ -9,6 +9,8 @@ pub mod buckets;
 pub mod catalog;
 pub mod check;
 pub mod classify;
+pub mod evolutions;
+pub mod inbox;
 pub mod judging;
 pub mod letters;
 pub mod project;

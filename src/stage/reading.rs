@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{GetResult, GetResultPayload};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::contract::model::Contract;
+use crate::contract::model::{Contract, OnEmpty};
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{FileEvent, FileRefusal};
-use crate::format::options::SourceOptions;
+use crate::format::options::{Compression, Encoding, Format, SourceOptions};
 use crate::format::reader::{ReadError, open};
-use crate::format::resolved::{ExpectedColumn, ExpectedKind, Hint, Resolved, Totals};
+use crate::format::resolved::{ExpectedColumn, ExpectedKind, Hint, JsonStyle, Newline, Resolved, Totals};
 use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::Observer;
 use crate::schema::plan::ReadPlan;
@@ -106,10 +107,73 @@ pub struct Question<'a> {
 /// # Errors
 /// `Refused` when nothing of the file can land, `Input` when it could not be read.
 pub fn observe<R: Read + Send>(input: R, question: &Question<'_>) -> Result<Observed, ReadError> {
+    match question.contract.on_empty {
+        None => observe_as(input, question, None),
+        Some(OnEmpty::Accept) => observe_or_nothing(input, question),
+        Some(OnEmpty::Quarantine) => {
+            let observed = observe_as(input, question, None)?;
+            if observed.totals.physical_rows > 0 {
+                return Ok(observed);
+            }
+            let detail = "there is no row in the file, and the contract says on_empty: quarantine".to_owned();
+            Err(ReadError::Refused(FileRefusal { reason: ReasonCode::EmptyFile, detail }))
+        }
+    }
+}
+
+/// `on_empty: accept`: a file with nothing in it counts as an empty list of records.
+fn observe_or_nothing<R: Read + Send>(input: R, question: &Question<'_>) -> Result<Observed, ReadError> {
+    let mut digested = Digested { input, sha256: Sha256::new(), bytes: 0 };
+    let refusal = match observe_as(&mut digested, question, None) {
+        Err(ReadError::Refused(refusal)) if refusal.reason == ReasonCode::EmptyFile => refusal,
+        observed => return observed,
+    };
+    // White space was given up before its end: what follows may be content.
+    if io::copy(&mut digested, &mut io::sink()).map_err(ReadError::Input)? > 0 {
+        return Err(ReadError::Refused(refusal));
+    }
+    let mut observed = observe_as(b"[]".as_slice(), question, Some(EMPTY_LIST))?;
+    let (stored_bytes, sha256) = (digested.bytes, digested.sha256.finalize().into());
+    observed.totals = Totals { stored_bytes, sha256, ..Totals::default() };
+    Ok(observed)
+}
+
+const EMPTY_LIST: Resolved = Resolved {
+    format: Format::Json,
+    compression: Compression::None,
+    encoding: Encoding::Utf8,
+    csv: None,
+    header: Vec::new(),
+    newline: Newline::Lf,
+    skipped_lines: 0,
+    skipped_bytes: 0,
+    trailing_delimiter: false,
+    json: Some(JsonStyle::Array),
+};
+
+/// Digests what passes: the reader of a file that turns out to be empty is gone before it could tell.
+struct Digested<R> {
+    input: R,
+    sha256: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Digested<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buf)?;
+        self.sha256.update(&buf[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+}
+
+/// `resolved`: read exactly so, nothing is detected.
+fn observe_as<R: Read + Send>(input: R, question: &Question<'_>, resolved: Option<Resolved>) -> Result<Observed, ReadError> {
     let contract = question.contract;
     let shape = question.registered.map(|r| &r.shape);
     let expected = shape.map(|s| s.fields.iter().map(|f| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) }).collect());
-    let hint = Hint { expected, resolved: None, suffix: suffix(question.key) };
+    let suffix = if resolved.is_none() { suffix(question.key) } else { None };
+    let hint = Hint { expected, resolved, suffix };
     let mut reader = open(input, &contract.source, &hint)?;
     let header = reader.resolved().header.clone();
     let mut observer = Observer::new(shape, &contract.schema, &contract.source, &header).map_err(|e| {
@@ -122,7 +186,9 @@ pub fn observe<R: Read + Send>(input: R, question: &Question<'_>) -> Result<Obse
         observer.push(&block);
     }
     let observation = observer.finish();
-    let (resolved, events, totals) = (reader.resolved().clone(), reader.events().to_vec(), reader.totals());
+    let (resolved, totals) = (reader.resolved().clone(), reader.totals());
+    // What was not detected is no surprise.
+    let events = if hint.resolved.is_some() { Vec::new() } else { reader.events().to_vec() };
     let drift = classify(&DriftInput {
         registered: question.registered,
         pending: None,
@@ -156,7 +222,13 @@ pub fn read<R: Read + Send>(
     mut each: impl FnMut(TypedBlock) -> Result<(), String>,
 ) -> Result<RowCounts, PlannedError> {
     let hint = Hint { expected: None, resolved: Some(plan.resolved.clone()), suffix: None };
-    let mut reader = open(input, source, &hint)?;
+    let mut reader = match open(input, source, &hint) {
+        // It was accepted as empty, and still is.
+        Err(ReadError::Refused(r)) if r.reason == ReasonCode::EmptyFile && plan.plan.expected.physical == 0 => {
+            return Ok(RowCounts::default());
+        }
+        opened => opened?,
+    };
     let header = reader.resolved().header.clone();
     let mut typed = TypedReader::new(&plan.plan, &header).map_err(|e| PlannedError::Broken(e.to_string()))?;
     while let Some(block) = reader.next_block()? {
@@ -184,4 +256,55 @@ fn kind(shape: &Shape) -> ExpectedKind {
 fn suffix(key: &str) -> Option<String> {
     let name = key.rsplit('/').next()?;
     name.find('.').map(|at| name[at..].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::parse::parse;
+    use crate::schema::avro::record_from_text;
+
+    const AVRO: &str = r#"{"type":"record","name":"A","fields":[{"name":"id","type":"long"}]}"#;
+
+    /// Rows of a file, or why it is refused; observed and read again.
+    fn told(words: &str, bytes: &[u8], registered: Option<&RegisteredSchema>) -> Result<u64, ReasonCode> {
+        let contract =
+            parse("c.yaml", &format!("dataset: a\nsource: {{ formats: [csv] }}\nschema: {{ identity: [id] }}\n{words}\n")).unwrap();
+        let question = Question { contract: &contract, registered, evolution_refused: false, key: "in/a.csv" };
+        let observed = match observe(bytes, &question) {
+            Ok(observed) => observed,
+            Err(ReadError::Refused(r)) => return Err(r.reason),
+            Err(ReadError::Input(e)) => panic!("{e}"),
+        };
+        assert_eq!(observed.totals.stored_bytes, bytes.len() as u64);
+        assert_eq!(observed.totals.sha256, <[u8; 32]>::from(Sha256::digest(bytes)));
+        let Some(plan) = observed.file_plan() else { return Err(observed.drift.reason) };
+        let mut rows = 0;
+        let counts = read(bytes, &plan, &contract.source, |block| {
+            rows += block.batch.num_rows() as u64;
+            Ok(())
+        });
+        assert_eq!(counts.unwrap().physical, rows);
+        Ok(rows)
+    }
+
+    #[test]
+    fn empty_files_are_judged_by_the_word_of_the_contract() {
+        let empty = Err(ReasonCode::EmptyFile);
+        let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let registered = RegisteredSchema { version: 1, shape: record_from_text(AVRO).unwrap() };
+        for registered in [None, Some(&registered)] {
+            for (what, bytes, plain, accept, quarantine) in [
+                ("no bytes", b"".as_slice(), empty, Ok(0), empty),
+                ("nothing in gzip", gzip, empty, Ok(0), empty),
+                ("white space", b" \n\n", empty, Ok(0), empty),
+                ("a header", b"id\n", Ok(0), Ok(0), empty),
+                ("a row", b"id\n1\n", Ok(1), Ok(1), Ok(1)),
+            ] {
+                for (words, expected) in [("", plain), ("on_empty: accept", accept), ("on_empty: quarantine", quarantine)] {
+                    assert_eq!(told(words, bytes, registered), expected, "{what}, {words:?}, {}", registered.is_some());
+                }
+            }
+        }
+    }
 }

@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use crate::admission::layout::KeyFacts;
 use crate::admission::ledger::{self, Known, Newest, Progress, Removal, SightedBy, Sighting};
+use crate::admission::size::SizeRefused;
 use crate::admission::{ignored, key, lateness, size, suffix};
 use crate::broker::Record;
-use crate::contract::model::{OnLate, OnOverwrite};
+use crate::contract::model::{OnEmpty, OnLate, OnOverwrite};
 use crate::domain::names::{Generation, ObjectKey, StageName};
 use crate::domain::object::{ObjectVersion, Sequencer, SequencerFamily};
 use crate::domain::reason::ReasonCode;
@@ -260,7 +261,10 @@ impl Validate {
         }
         suffix::judge(&object, &contract.suffixes).map_err(|e| refused(e.reason(), e.to_string()))?;
         let bytes = found.size.unwrap_or(0);
-        size::judge(bytes, contract.min_bytes, contract.max_bytes).map_err(|e| refused(e.reason(), e.to_string()))?;
+        match size::judge(bytes, contract.min_bytes, contract.max_bytes) {
+            Err(SizeRefused::Empty) if contract.on_empty == Some(OnEmpty::Accept) => {}
+            judged => judged.map_err(|e| refused(e.reason(), e.to_string()))?,
+        }
         let format = sniffed(&head, bytes, &contract.source)?;
         let facts = match &dataset.layout {
             Some(layout) => layout.read(&object).map_err(|e| refused(e.reason(), e.to_string()))?,
@@ -313,7 +317,7 @@ impl Validate {
 fn sniffed(head: &[u8], size: u64, options: &crate::format::options::SourceOptions) -> Result<&'static str, Turned> {
     use crate::format::reader::{ReadError, open};
     if size == 0 {
-        return Err(refused(ReasonCode::EmptyFile, "the object has no bytes"));
+        return Ok("unknown");
     }
     match open(head, options, &crate::format::resolved::Hint::default()) {
         Ok(reader) => Ok(reader.resolved().format.as_str()),

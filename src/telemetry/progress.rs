@@ -18,10 +18,20 @@ pub struct StageProgress {
     pub halted: Option<String>,
 }
 
+/// How the last look at changed contracts went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContractsProgress {
+    /// When contracts were last put in force after the start.
+    pub reloaded: Option<Timestamp>,
+    /// Why the contracts as they lie there now are not in force; empty when they are.
+    pub faults: Vec<String>,
+}
+
 /// Figures of all stages of this process.
 #[derive(Debug, Default)]
 pub struct Progress {
     stages: Mutex<BTreeMap<StageName, StageProgress>>,
+    contracts: Mutex<ContractsProgress>,
 }
 
 impl Progress {
@@ -40,6 +50,20 @@ impl Progress {
 
     pub fn halted(&self, stage: StageName, why: String) {
         self.update(stage, |s| s.halted = Some(why));
+    }
+
+    /// Changed contracts are in force.
+    pub fn contracts_reloaded(&self, now: Timestamp) {
+        *self.contracts.lock().unwrap_or_else(PoisonError::into_inner) = ContractsProgress { reloaded: Some(now), faults: Vec::new() };
+    }
+
+    /// Changed contracts are not in force; none: the ones in force lie there again.
+    pub fn contracts_refused(&self, faults: Vec<String>) {
+        self.contracts.lock().unwrap_or_else(PoisonError::into_inner).faults = faults;
+    }
+
+    pub fn contracts(&self) -> ContractsProgress {
+        self.contracts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn snapshot(&self) -> BTreeMap<StageName, StageProgress> {

@@ -33,7 +33,7 @@ impl House {
         broker.ensure(&topics.specs()).await.unwrap();
         let outlet = Outlet { codec: Arc::new(Codec::numbered()), topics: Arc::new(topics) };
         let query = Query { reader: broker.reader(), outlet: outlet.clone(), lake: Arc::new(InMemory::new()) };
-        let desk = Desk { query, broker: Arc::new(broker.clone()), clock };
+        let desk = Desk { query, broker: Arc::new(broker.clone()), clock, progress: None };
         Self { desk, broker, clerk: Clerk { outlet, stage: StageName::Validate } }
     }
 
@@ -97,8 +97,8 @@ fn object(key: &str, offset: i64) -> Admitted {
     }
 }
 
-fn order(selection: Selection) -> ReplaySelected {
-    ReplaySelected {
+fn order(selection: Selection) -> ReplayOrder {
+    ReplayOrder {
         selection,
         replay_id: Some("r1".into()),
         force: false,
@@ -237,7 +237,7 @@ async fn a_replay_orders_what_is_unfinished_and_leaves_the_rest_alone() {
     house.held(&mended, ReasonCode::MissingRequiredColumn, 0).await;
     house.held(&object("in/c.csv", 2), ReasonCode::EmptyFile, 0).await;
     house.status(&Admitted { generation: 1, landing_offset: 3, ..mended.clone() }, State::Published, None, 1).await;
-    let answer = house.ask(Request::Replay { order: ReplaySelected { dry_run: true, ..order(held_back()) } }).await;
+    let answer = house.ask(Request::Replay { order: ReplayOrder { dry_run: true, ..order(held_back()) } }).await;
     assert_eq!(answer.about["ordered"], false);
     let at = |p| house.clerk.outlet.topics.at(Topic::Replay, Partition(p));
     let requests = || async {
@@ -294,7 +294,7 @@ async fn a_request_at_fault_is_refused_by_name() {
 
 #[tokio::test]
 async fn replays_are_listed_and_take_orders() {
-    use crate::app::replays::{ReplayOrder, ReplayView};
+    use crate::app::replays::{ControlOrder, ReplayView};
     use crate::stage::replay::Kept;
     let house = House::new().await;
     let request = |id: &str, requested_at: i64| ReplayRequest {
@@ -323,7 +323,7 @@ async fn replays_are_listed_and_take_orders() {
     assert_eq!(seen, [("young", "running", Some(7)), ("old", "completed", Some(7))]);
     assert_eq!(items::<ReplayView>(&house.ask(Request::ReplayShow { id: "old".into() }).await), listed[1..]);
     let order = |id: &str, action: &str| {
-        let order = ReplayOrder { replay_id: id.into(), action: action.into(), reason: None, requested_by: "t".into() };
+        let order = ControlOrder { replay_id: id.into(), action: action.into(), reason: None, requested_by: "t".into() };
         house.desk.answer(Request::ReplayControl { order })
     };
     assert_eq!(order("young", "pause").await.unwrap().about["ordered"], "pause");
