@@ -48,6 +48,7 @@ pub struct Unreachable(pub String);
 pub fn blame(error: ReadError) -> anyhow::Error {
     match error {
         ReadError::Faults(faults) => Usage(faults.to_string()).into(),
+        ReadError::Open(e) => e.into(),
         other => other.into(),
     }
 }

@@ -183,6 +183,7 @@ fn record(object: &Map<String, Json>, path: &str, names: &mut Named, depth: usiz
     let name = name_of(object, path)?;
     let list = object.get("fields").and_then(Json::as_array).ok_or_else(|| malformed(path, "a record without fields"))?;
     let mut fields: Vec<Field> = Vec::with_capacity(list.len());
+    let mut n_types = 0;
     for entry in list {
         let Some(field) = entry.as_object() else {
             return Err(malformed(path, "a field is an object"));
@@ -194,6 +195,10 @@ fn record(object: &Map<String, Json>, path: &str, names: &mut Named, depth: usiz
         }
         let json = field.get("type").ok_or_else(|| malformed(&at, "a field without a type"))?;
         let (shape, nullable) = read(json, &at, names, depth + 1)?;
+        n_types += types_in(&shape);
+        if n_types > TYPES_MAX {
+            return Err(unsupported(&at, format!("a record of more than {TYPES_MAX} types, references expanded")));
+        }
         let default = field.get("default").cloned();
         let aliases = text_list(field.get("aliases")).unwrap_or_default();
         fields.push(Field { name, shape, nullable, default, aliases });
@@ -201,6 +206,18 @@ fn record(object: &Map<String, Json>, path: &str, names: &mut Named, depth: usiz
     let shape = Shape::Record(RecordShape { name: name.clone(), fields });
     remember(names, &name, &shape);
     Ok(shape)
+}
+
+/// Types of one record, references expanded: each use of a name is a copy, so a short text can mean very many.
+const TYPES_MAX: usize = 1 << 16;
+
+/// The shape and everything within it; no record in it has more than [`TYPES_MAX`].
+fn types_in(shape: &Shape) -> usize {
+    match shape {
+        Shape::Record(record) => 1 + record.fields.iter().map(|f| types_in(&f.shape)).sum::<usize>(),
+        Shape::Array(item) | Shape::Map(item) => 1 + types_in(&item.shape),
+        _ => 1,
+    }
 }
 
 fn unsupported(path: &str, what: impl Into<String>) -> AvroError {
@@ -360,5 +377,19 @@ mod tests {
         assert_eq!(record_to_text(&record), text);
         assert_eq!(record.fields[0].aliases, ["y"]);
         assert!(record.fields[0].nullable && record.fields[0].default == Some(json!(5)));
+    }
+
+    #[test]
+    fn a_short_text_that_means_too_many_types_is_refused() {
+        let mut fields = vec![r#"{"name":"f0","type":{"type":"record","name":"R0","fields":[{"name":"x","type":"int"}]}}"#.to_owned()];
+        for i in 1..30 {
+            let inner = i - 1;
+            fields.push(format!(
+                r#"{{"name":"f{i}","type":{{"type":"record","name":"R{i}","fields":[{{"name":"a","type":"R{inner}"}},{{"name":"b","type":"R{inner}"}}]}}}}"#
+            ));
+        }
+        let text = format!(r#"{{"type":"record","name":"A","fields":[{}]}}"#, fields.join(","));
+        let told = record_from_text(&text).unwrap_err().to_string();
+        assert!(told.contains("more than 65536 types"), "{told}");
     }
 }
