@@ -39,6 +39,7 @@ use lakegate::stage::Stage;
 use lakegate::stage::assemble::Assemble;
 use lakegate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
 use lakegate::stage::buckets::Buckets;
+use lakegate::stage::backlog::Backlog;
 use lakegate::stage::catalog::{Catalog, Dataset};
 use lakegate::stage::check::Check;
 use lakegate::stage::classify::Classify;
@@ -352,7 +353,9 @@ impl World {
             work: Work::Inline,
             shapes: Mutex::default(),
         };
-        let assemble = Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: None };
+        // One plan may wait: the second batch sealed before transform took the first stays in line.
+        let backlog = Backlog::new(broker.reader(), Arc::clone(&self.outlet.topics), Arc::new(self.clock.clone()), 1);
+        let assemble = Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: None, backlog };
         let transform = Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Inline };
         let check = Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Inline };
         let publish = Publish { catalog, lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Inline };

@@ -29,6 +29,7 @@ use crate::source::listing::Listing;
 use crate::source::routing::Router;
 use crate::stage::Stage;
 use crate::stage::assemble::Assemble;
+use crate::stage::backlog::Backlog;
 use crate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
 use crate::stage::catalog::{Catalog, Dataset};
@@ -279,7 +280,9 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         work: Work::Pool,
         shapes: std::sync::Mutex::default(),
     })?;
-    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
+    let limit = Backlog::limit_for(outlet.topics.partitions());
+    let backlog = Backlog::new(broker.reader(), Arc::clone(&outlet.topics), Arc::clone(&clock), limit);
+    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet, backlog })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
     spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;

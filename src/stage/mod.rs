@@ -4,6 +4,7 @@
 //! nothing here writes anything.
 
 pub mod assemble;
+pub mod backlog;
 pub mod bridge;
 pub mod buckets;
 pub mod catalog;
@@ -11,6 +12,7 @@ pub mod check;
 pub mod classify;
 pub mod judging;
 pub mod letters;
+pub mod line;
 pub mod project;
 pub mod publish;
 pub mod reading;
