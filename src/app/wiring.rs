@@ -278,6 +278,8 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         registry: Arc::clone(&registry),
         clerk: clerk(StageName::Classify),
         work: Work::Pool,
+        life: Uuid::new_v4().as_u64_pair().0,
+        suspects: Arc::default(),
         shapes: std::sync::Mutex::default(),
     })?;
     let limit = Backlog::limit_for(outlet.topics.partitions());

@@ -137,10 +137,22 @@ impl StageError {
     }
 }
 
+/// What becomes of a record that ended the process again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPoison {
+    /// Everything that hangs on it is refused.
+    Quarantine,
+    /// A letter keeps its bytes; no object hangs on it.
+    SetAside,
+    /// It may have been performed in part: somebody has to look.
+    Halt,
+}
+
 /// One stage. Static dispatch: `Runner<S>`.
 #[async_trait]
 pub trait Stage: Send + Sync + 'static {
     const NAME: StageName;
+    const ON_POISON: OnPoison = OnPoison::Quarantine;
     /// A record of the input topic, or a timer of the stage's own making.
     type Input: Send + Sync + 'static;
     /// What gathering needs to know of the state.

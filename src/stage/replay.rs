@@ -18,7 +18,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::Topic;
 use crate::stage::letters::State;
-use crate::stage::{Decision, Stage, StageError, Verdict};
+use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, ReplayItem, ReplayMark, ReplayRequest};
@@ -140,6 +140,7 @@ impl Replay {
 #[async_trait]
 impl Stage for Replay {
     const NAME: StageName = StageName::Replay;
+    const ON_POISON: OnPoison = OnPoison::SetAside;
     type Input = Ask;
     type Known = ();
     type Facts = Found;
