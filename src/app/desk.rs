@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::board::{Board, BoardError};
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
+use crate::app::sweeping::{SweepError, SweepOrder, sweep};
 use crate::app::view::{Page, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
 use crate::broker::{Broker, CommitError};
@@ -39,6 +40,7 @@ pub enum Request {
     QuarantineList { filter: LetterFilter },
     QuarantineShow { id: String },
     Replay { order: ReplayOrder },
+    Gc { order: SweepOrder },
 }
 
 /// A replay that is asked for.
@@ -87,6 +89,8 @@ pub enum DeskError {
     Query(#[from] QueryError),
     #[error(transparent)]
     Board(#[from] BoardError),
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error("the replay was not written")]
@@ -174,6 +178,12 @@ impl Desk {
             Request::QuarantineList { filter } => Ok(page(self.query.letters(&filter).await?)),
             Request::QuarantineShow { id } => Ok(page(self.query.letter(&id).await?)),
             Request::Replay { order } => self.replay(order).await,
+            Request::Gc { order } => {
+                let (swept, named) = sweep(&self.query, self.clock.as_ref(), &order).await?;
+                let more = swept.orphans - named.len() as u64;
+                let items = named.iter().filter_map(|o| serde_json::to_value(o).ok()).collect();
+                Ok(Answer { items, about: json!(swept), more, unreadable: 0 })
+            }
         }
     }
 

@@ -9,5 +9,6 @@ pub mod demo_inputs;
 pub mod desk;
 pub mod query;
 pub mod run;
+pub mod sweeping;
 pub mod view;
 pub mod wiring;
