@@ -240,17 +240,30 @@ pub async fn put_contracts_in_force(folder: &Path, catalog: &Catalog, registry: 
 /// # Errors
 /// By what is wrong with the options, contracts, lake or state.
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
+    let landing = options.landing.iter().map(|(name, at)| Ok((name.clone(), url::open(at, Sync::Never)?)));
+    let landing = landing.collect::<Result<Vec<_>, url::OpenError>>()?;
+    start_on(options, landing, clock).await
+}
+
+/// [`start`], with the stores of the landing buckets in place of their URLs.
+///
+/// # Errors
+/// Those of [`start`].
+pub async fn start_on(
+    options: &Options,
+    landing: Vec<(String, Arc<dyn ObjectStore>)>,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, StartError> {
     let Ground { broker, outlet, lake, registry } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     put_contracts_in_force(&options.contracts, &catalog, registry.as_ref()).await?;
     let mut buckets: BTreeMap<String, Arc<dyn ObjectStore>> = BTreeMap::new();
     let mut sources = Vec::new();
-    for (name, at) in &options.landing {
+    for (name, store) in landing {
         let bucket = name.parse().map_err(|e| StartError::Bucket { name: name.clone(), detail: format!("{e}") })?;
-        let store = url::open(at, Sync::Never)?;
         let listing = Listing::new(bucket, Arc::clone(&store), None).skipping(OWN_PREFIXES);
         sources.push(PullSource { name: name.clone(), kind: PullKind::Listing(listing), poll: options.poll });
-        buckets.insert(name.clone(), store);
+        buckets.insert(name, store);
     }
     let buckets = Buckets::new(buckets);
     let intake = Intake { outlet: outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
@@ -265,6 +278,8 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         clock: Arc::clone(&clock),
         limits: options.limits,
         instance: format!("lakegate-{}", std::process::id()),
+        life: Uuid::new_v4().as_u64_pair().0,
+        suspects: Arc::default(),
         stop: CancellationToken::new(),
         progress: Arc::new(Progress::default()),
     };
@@ -278,8 +293,6 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         registry: Arc::clone(&registry),
         clerk: clerk(StageName::Classify),
         work: Work::Pool,
-        life: Uuid::new_v4().as_u64_pair().0,
-        suspects: Arc::default(),
         shapes: std::sync::Mutex::default(),
     })?;
     let limit = Backlog::limit_for(outlet.topics.partitions());
