@@ -24,6 +24,7 @@ pub mod quarantine;
 pub mod replay;
 pub mod route;
 pub mod schema;
+pub mod sweep;
 pub mod table;
 
 // Floor 2: seams. Floor 3: their implementations, in the seam's folder.

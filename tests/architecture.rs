@@ -26,6 +26,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "replay",
             "route",
             "schema",
+            "sweep",
             "table",
         ],
     ),

@@ -14,6 +14,7 @@ use crate::app::board::{Board, BoardError};
 use crate::app::control::told;
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
 use crate::app::replays::ControlOrder;
+use crate::app::sweeping::{SweepError, SweepOrder, sweep};
 use crate::app::view::{Page, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
 use crate::broker::{Broker, CommitError, OutRecord};
@@ -51,6 +52,7 @@ pub enum Request {
     ReplayList { limit: usize },
     ReplayShow { id: String },
     ReplayControl { order: ControlOrder },
+    Gc { order: SweepOrder },
 }
 
 /// A replay that is asked for.
@@ -103,6 +105,8 @@ pub enum DeskError {
     Query(#[from] QueryError),
     #[error(transparent)]
     Board(#[from] BoardError),
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error("the replay was not written")]
@@ -266,6 +270,12 @@ impl Desk {
             Request::ReplayList { limit } => Ok(page(self.replays(limit).await?)),
             Request::ReplayShow { id } => self.replay_shown(&id).await,
             Request::ReplayControl { order } => self.order_replay(order).await,
+            Request::Gc { order } => {
+                let (swept, named) = sweep(&self.query, self.clock.as_ref(), &order).await?;
+                let more = swept.orphans - named.len() as u64;
+                let items = named.iter().filter_map(|o| serde_json::to_value(o).ok()).collect();
+                Ok(Answer { items, about: json!(swept), more, unreadable: 0 })
+            }
         }
     }
 

@@ -11,6 +11,7 @@ pub mod query;
 pub mod reload;
 pub mod replays;
 pub mod run;
+pub mod sweeping;
 pub mod view;
 pub mod wiring;
 

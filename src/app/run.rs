@@ -62,9 +62,13 @@ impl Running {
     /// Those of [`start`].
     pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, RunError> {
         let started = Stopwatch::start();
-        let engine = start(options, clock).await?;
+        Ok(Self { started, ..Self::on(start(options, clock).await?) })
+    }
+
+    /// The process of an engine that was started already.
+    pub fn on(engine: Engine) -> Self {
         let board = Board::new(Arc::clone(&engine.reader), engine.outlet.clone(), true);
-        Ok(Self { engine, board, started })
+        Self { engine, board, started: Stopwatch::start() }
     }
 
     /// Waits until nothing is in flight. A halted stage ends the wait with its reason.

@@ -31,6 +31,7 @@ use crate::source::listing::Listing;
 use crate::source::routing::Router;
 use crate::stage::Stage;
 use crate::stage::assemble::Assemble;
+use crate::stage::backlog::Backlog;
 use crate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
 use crate::stage::catalog::Catalog;
@@ -222,6 +223,20 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
 /// # Errors
 /// By what is wrong with the options, contracts, lake or state.
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
+    let landing = options.landing.iter().map(|(name, at)| Ok((name.clone(), url::open(at, Sync::Never)?)));
+    let landing = landing.collect::<Result<Vec<_>, url::OpenError>>()?;
+    start_on(options, landing, clock).await
+}
+
+/// [`start`], with the stores of the landing buckets in place of their URLs.
+///
+/// # Errors
+/// Those of [`start`].
+pub async fn start_on(
+    options: &Options,
+    landing: Vec<(String, Arc<dyn ObjectStore>)>,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, StartError> {
     let Ground { broker, outlet, lake, registry } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     let shelf = Shelf::open(&options.contracts).map_err(contracts::ReadError::from)?;
@@ -229,12 +244,11 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     reload.start().await?;
     let mut buckets: BTreeMap<String, Arc<dyn ObjectStore>> = BTreeMap::new();
     let mut sources = Vec::new();
-    for (name, at) in &options.landing {
+    for (name, store) in landing {
         let bucket = name.parse().map_err(|e| StartError::Bucket { name: name.clone(), detail: format!("{e}") })?;
-        let store = url::open(at, Sync::Never)?;
         let listing = Listing::new(bucket, Arc::clone(&store), None).skipping(OWN_PREFIXES);
         sources.push(PullSource { name: name.clone(), kind: PullKind::Listing(listing), poll: options.poll });
-        buckets.insert(name.clone(), store);
+        buckets.insert(name, store);
     }
     let reader = broker.reader();
     let progress = Arc::new(Progress::default());
@@ -259,6 +273,8 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         clock: Arc::clone(&clock),
         limits: options.limits,
         instance: format!("lakegate-{}", std::process::id()),
+        life: Uuid::new_v4().as_u64_pair().0,
+        suspects: Arc::default(),
         stop: CancellationToken::new(),
         progress,
     };
@@ -275,7 +291,9 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         shapes: std::sync::Mutex::default(),
         evolutions: Evolutions::new(Arc::clone(&reader), Arc::clone(&outlet.topics)),
     })?;
-    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
+    let limit = Backlog::limit_for(outlet.topics.partitions());
+    let backlog = Backlog::new(broker.reader(), Arc::clone(&outlet.topics), Arc::clone(&clock), limit);
+    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet, backlog })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
     spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;

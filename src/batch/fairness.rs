@@ -35,6 +35,26 @@ impl Fairness {
         Self { quantum: quantum.max(1), turns: VecDeque::new(), queues: BTreeMap::new() }
     }
 
+    /// A queue that was stored: whose turn it is, each dataset's credit, and its next batches. A dataset without
+    /// any has no turn.
+    pub fn resume(quantum: u64, turns: impl IntoIterator<Item = (DatasetName, u64, Vec<Waiting>)>) -> Self {
+        let mut line = Self::new(quantum);
+        for (dataset, deficit, waiting) in turns {
+            for batch in waiting {
+                line.push(&dataset, batch);
+            }
+            if let Some(queue) = line.queues.get_mut(&dataset) {
+                queue.deficit = deficit;
+            }
+        }
+        line
+    }
+
+    /// Datasets that wait, from the one whose turn it is, with their credit: what [`Fairness::resume`] takes.
+    pub fn turns(&self) -> impl Iterator<Item = (&DatasetName, u64)> {
+        self.turns.iter().map(|d| (d, self.queues.get(d).map_or(0, |q| q.deficit)))
+    }
+
     /// Lines a batch up behind the others of its dataset.
     pub fn push(&mut self, dataset: &DatasetName, waiting: Waiting) {
         let queue = self.queues.entry(dataset.clone()).or_insert_with(|| {
@@ -140,6 +160,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_queue_stored_between_any_two_turns_gives_the_same_order(sizes in proptest::collection::vec((0u8..4, 0u64..500), 0..60), quantum in 1u64..300) {
+            let mut whole = Fairness::new(quantum);
+            for (seq, (dataset, bytes)) in sizes.iter().enumerate() {
+                whole.push(&name(&format!("d{dataset}")), waiting(seq as u64, *bytes));
+            }
+            let mut stored = whole.clone();
+            loop {
+                let turns: Vec<_> = stored.turns().map(|(d, deficit)| (d.clone(), deficit, Vec::from_iter(stored.queues[d].waiting.iter().copied()))).collect();
+                stored = Fairness::resume(quantum, turns);
+                let next = whole.pop();
+                prop_assert_eq!(stored.pop(), next.clone());
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+
         #[test]
         fn nothing_is_lost_and_each_dataset_keeps_its_order(sizes in proptest::collection::vec((0u8..4, 0u64..500), 0..100), quantum in 0u64..300) {
             let mut line = Fairness::new(quantum);

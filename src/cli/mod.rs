@@ -12,6 +12,7 @@ pub mod contract;
 pub mod demo;
 pub mod events;
 pub mod exit;
+pub mod gc;
 pub mod input;
 pub mod out;
 pub mod quarantine;
@@ -59,6 +60,8 @@ pub enum Command {
     /// See what became of every object.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// Remove staged copies that no plan and no record needs any more.
+    Gc(gc::GcArgs),
     /// Work on contracts: what a dataset promises.
     #[command(subcommand)]
     Contract(contract::ContractCommand),
@@ -113,6 +116,7 @@ pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
         Command::Quarantine(command) => quarantine::run(command, out).await,
         Command::Runs(command) => runs::run(command, out).await,
         Command::Contract(command) => contract::run(command, out).await,
+        Command::Gc(args) => gc::run(args, out).await,
         Command::Events(command) => events::run(command, out),
         Command::Route(command) => route::run(command, out).await,
         Command::Schema(command) => schema::run(command, out),

@@ -67,6 +67,7 @@ fn the_help_tells_a_newcomer_what_there_is() {
       replay      Send objects through the pipeline again, safely
       quarantine  See what was held back, and why
       runs        See what became of every object
+      gc          Remove staged copies that no plan and no record needs any more
       contract    Work on contracts: what a dataset promises
       events      Read object-store events by hand
       route       Try event patterns by hand: which dataset does an object belong to?

@@ -65,7 +65,12 @@ pub fn published_file(location: &str, partition: &str, dataset: &str, shard: u32
 
 /// A staged file: named by its content, so a rerun writes the same object.
 pub fn staged_file(dataset: &str, batch: &str, digest: &str) -> String {
-    format!("_staging/{dataset}/{}/{digest}.parquet", batch.replace('/', "-"))
+    format!("{}{digest}.parquet", staged_folder(dataset, batch))
+}
+
+/// Everything staged of one batch.
+pub fn staged_folder(dataset: &str, batch: &str) -> String {
+    format!("_staging/{dataset}/{}/", batch.replace('/', "-"))
 }
 
 /// Row letters of one object, staged by content.

@@ -6,6 +6,7 @@
 //! Nothing is awaited inside the commit but the broker itself.
 
 pub mod claim;
+pub mod doubt;
 pub mod outlet;
 pub mod perform;
 pub mod restore;

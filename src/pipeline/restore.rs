@@ -22,6 +22,20 @@ pub struct Meta {
     pub in_next: u64,
     /// Counts the transactions of this partition.
     pub txn_seq: u64,
+    /// The life of the process that runs the partition; none once it stopped cleanly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u64>,
+    /// A life ended at this very position without a word ([`crate::pipeline::doubt`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
+    /// Times the record at `in_next` was begun alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(attempts: &u32) -> bool {
+    *attempts == 0
 }
 
 impl Meta {
@@ -53,7 +67,10 @@ pub enum RestoreError {
 pub struct Restored {
     /// Where to read the input from.
     pub next: NextOffset,
-    pub txn_seq: u64,
+    /// What the last transaction said, if there was one.
+    pub last: Option<Meta>,
+    /// End of the input when it was looked at.
+    pub input_end: NextOffset,
     /// Changelog records that had to be applied.
     pub applied: u64,
 }
@@ -89,13 +106,91 @@ pub async fn restore(
         store.apply(partition, &changes, next)?;
     }
     let meta = store.get(partition, META_KEY)?.and_then(|m| Meta::decode(&m));
+    let found = reader.bounds(input).await?;
     let next = match (committed, meta) {
         (Some(committed), Some(meta)) if meta.in_next != committed.0 => {
             return Err(RestoreError::Diverged { changelog: changelog.clone(), state: meta.in_next, committed: committed.0 });
         }
         (Some(committed), _) => committed,
         (None, Some(meta)) => NextOffset(meta.in_next),
-        (None, None) => reader.bounds(input).await?.start,
+        (None, None) => found.start,
     };
-    Ok(Restored { next, txn_seq: meta.map_or(0, |m| m.txn_seq), applied })
+    Ok(Restored { next, last: meta, input_end: found.end, applied })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::broker::{Bounds, Chunk, Record};
+    use crate::domain::names::TopicName;
+    use crate::domain::position::Offset;
+    use crate::domain::time::Timestamp;
+    use crate::state::memory::MemoryStore;
+
+    /// An input whose first records are gone by retention, and a changelog of metas.
+    struct Log {
+        input: Bounds,
+        metas: Vec<Meta>,
+    }
+
+    #[async_trait]
+    impl Reader for Log {
+        async fn partitions(&self, _: &TopicName) -> Result<u32, LogError> {
+            Ok(1)
+        }
+        async fn bounds(&self, at: &TopicPartition) -> Result<Bounds, LogError> {
+            let changelog = Bounds { start: NextOffset(0), end: NextOffset(self.metas.len() as u64) };
+            Ok(if at.topic.as_str() == "changelog" { changelog } else { self.input })
+        }
+        async fn read(&self, at: &TopicPartition, from: NextOffset, _: PollLimit) -> Result<Chunk, LogError> {
+            let record = |(offset, meta): (usize, &Meta)| Record {
+                at: at.clone(),
+                offset: Offset(offset as u64),
+                timestamp: Timestamp::EPOCH,
+                key: Bytes::from_static(META_KEY),
+                value: Some(meta.encode()),
+                headers: vec![],
+            };
+            let records: Vec<Record> = self.metas.iter().enumerate().map(record).filter(|r| r.offset.0 >= from.0).collect();
+            Ok(Chunk { records, next: NextOffset(self.metas.len() as u64) })
+        }
+        async fn committed(&self, _: &str, _: &TopicPartition) -> Result<Option<NextOffset>, LogError> {
+            Ok(None)
+        }
+        async fn grown(&self, _: &TopicName, _: u64) {}
+    }
+
+    fn restored(metas: Vec<Meta>, committed: Option<u64>) -> Result<Restored, RestoreError> {
+        let at = |topic: &str| TopicPartition { topic: topic.parse().unwrap(), partition: Partition(0) };
+        let log = Log { input: Bounds { start: NextOffset(40), end: NextOffset(90) }, metas };
+        let store = MemoryStore::default();
+        futures::executor::block_on(restore(&log, &store, &at("changelog"), &at("input"), committed.map(NextOffset)))
+    }
+
+    fn meta(in_next: u64) -> Meta {
+        Meta { format_version: 1, in_next, txn_seq: 3, running: None, in_doubt: false, attempts: 0 }
+    }
+
+    #[test]
+    fn where_the_input_goes_on() {
+        let next = |metas: Vec<Meta>, committed| restored(metas, committed).unwrap().next.0;
+        assert_eq!(next(vec![], None), 40, "neither position nor state: the log's start, not zero and not its end");
+        assert_eq!(next(vec![meta(50), meta(60)], None), 60, "the broker forgot the position, the state did not");
+        assert_eq!(next(vec![meta(60)], Some(60)), 60);
+        assert_eq!(next(vec![], Some(70)), 70, "a stage that was given a position by hand, before it ever ran");
+        let diverged = restored(vec![meta(60)], Some(70)).unwrap_err();
+        assert!(matches!(diverged, RestoreError::Diverged { state: 60, committed: 70, .. }), "{diverged}");
+    }
+
+    #[test]
+    fn a_meta_of_the_first_release_tells_of_a_clean_stop() {
+        let old = br#"{"format_version":1,"in_next":7,"txn_seq":2}"#;
+        let read = Meta::decode(old).unwrap();
+        assert_eq!(read, Meta { format_version: 1, in_next: 7, txn_seq: 2, running: None, in_doubt: false, attempts: 0 });
+        assert_eq!(read.encode(), old.as_slice(), "and is written as it was");
+        let full = Meta { running: Some(u64::MAX), in_doubt: true, attempts: 2, ..read };
+        assert_eq!(Meta::decode(&full.encode()), Some(full));
+    }
 }

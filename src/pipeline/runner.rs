@@ -13,12 +13,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryFutureExt};
+use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::broker::{Broker, CommitError, Log, LogError, OutRecord, PollLimit, Polled, Record, Transaction};
+use crate::broker::{Broker, Log, LogError, PollLimit, Polled, Record};
 use crate::clock::{Clock, Jitter};
 use crate::domain::backoff::Backoff;
 use crate::domain::names::StageName;
@@ -26,12 +26,17 @@ use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::{Disposition, ReasonCode};
 use crate::domain::time::{Span, Timestamp};
 use crate::pipeline::claim;
+use crate::pipeline::doubt::Doubt;
 use crate::pipeline::outlet::Outlet;
-use crate::pipeline::perform::{self, PerformError};
-use crate::pipeline::restore::{META_KEY, Meta, RestoreError, restore};
+use crate::pipeline::perform::PerformError;
+use crate::pipeline::restore::{RestoreError, restore};
+use crate::pipeline::runner::commit::{Prepared, Round, Then};
 use crate::pipeline::topics::{Topic, Topics};
-use crate::stage::{Decision, Stage, StageError, Step, Verdict};
-use crate::state::{Change, Overlay, StateStore, View};
+use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
+use crate::state::{Overlay, StateStore, View};
+
+mod alone;
+mod commit;
 
 /// What one worker may hold at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub struct Limits {
     pub inflight_bytes: u64,
     /// Inputs of one transaction.
     pub transaction_objects: usize,
+    /// Times a record may end the process before it is held back, at least 1 (decisions.md 9).
+    pub attempts: u32,
 }
 
 impl Default for Limits {
@@ -53,6 +60,7 @@ impl Default for Limits {
             inflight_objects: 64,
             inflight_bytes: 256 << 20,
             transaction_objects: 500,
+            attempts: 3,
         }
     }
 }
@@ -68,6 +76,10 @@ pub struct Surroundings {
     pub limits: Limits,
     /// Names this worker: transactional id, static member id.
     pub instance: String,
+    /// Names this start of the process and no other, by chance.
+    pub life: u64,
+    /// The turn of records that are suspected: one at a time in the whole process, so that an end names one.
+    pub suspects: Arc<tokio::sync::Mutex<()>>,
     pub stop: CancellationToken,
     pub progress: Arc<crate::telemetry::progress::Progress>,
 }
@@ -106,13 +118,22 @@ struct Task<I> {
     partition: Partition,
     /// Position once this input is processed; `None` for an input that was due by time.
     next: Option<NextOffset>,
-    input: Result<I, Poison>,
+    given: Given<I>,
 }
 
-/// Facts of one task; `None` when its input did not decode.
+/// What a task was given.
+enum Given<I> {
+    Input(I),
+    /// A record that does not decode.
+    Unreadable(Poison),
+    /// A record that ended the process too often.
+    Condemned(I, Poison),
+}
+
+/// Facts of one task; `None` when it is not gathered.
 type Gathered<S> = Option<Result<<S as Stage>::Facts, StageError>>;
 
-/// A record of our own topic that does not decode.
+/// A record of our own topic that cannot be processed.
 struct Poison {
     record: Record,
     detail: String,
@@ -122,6 +143,9 @@ struct Owned {
     /// Position of the next input to process: where to go back to after an abort.
     next: NextOffset,
     txn_seq: u64,
+    /// The log says that this life runs the partition.
+    is_marked: bool,
+    doubt: Doubt,
 }
 
 pub struct Runner<S: Stage> {
@@ -148,7 +172,14 @@ impl<S: Stage> Runner<S> {
         while !self.around.stop.is_cancelled() {
             let opened = self.around.broker.worker(group, &input, &self.around.instance).await;
             let ended = match opened {
-                Ok(mut log) => self.session(log.as_mut()).await,
+                Ok(mut log) => {
+                    let ended = self.session(log.as_mut()).await;
+                    if !matches!(ended, Ok(SessionEnd::Spent)) {
+                        // A halt is told, not counted: the input did not end the process.
+                        self.sign_off(log.as_mut(), |_| true).await;
+                    }
+                    ended
+                }
                 Err(e) => Err(self.halt(e.into())),
             };
             self.owned.clear();
@@ -191,7 +222,7 @@ impl<S: Stage> Runner<S> {
             let polled = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(SessionEnd::Stopped),
-                polled = log.poll(self.around.limits.poll, until) => polled,
+                polled = log.poll(self.poll_limit(), until) => polled,
             };
             match polled {
                 Ok(Polled::Assigned(partitions)) => {
@@ -200,6 +231,7 @@ impl<S: Stage> Runner<S> {
                     }
                 }
                 Ok(Polled::Revoked(partitions)) => {
+                    self.sign_off(log, |p| partitions.contains(&p)).await;
                     self.owned.retain(|p, _| !partitions.contains(p));
                     if let Err(e) = log.release(&partitions).await {
                         return self.spent_or_halt(e);
@@ -207,8 +239,7 @@ impl<S: Stage> Runner<S> {
                 }
                 Ok(Polled::Lost(partitions)) => self.owned.retain(|p, _| !partitions.contains(p)),
                 Ok(Polled::Records(records)) => {
-                    let tasks = self.tasks(records).await?;
-                    if let Some(end) = self.rounds(log, tasks).await? {
+                    if let Some(end) = self.process(log, records).await? {
                         return Ok(end);
                     }
                 }
@@ -216,10 +247,13 @@ impl<S: Stage> Runner<S> {
                 Err(e) => return self.spent_or_halt(e),
             }
             let due = self.due_tasks()?;
-            if !due.is_empty()
-                && let Some(end) = self.rounds(log, due).await?
-            {
-                return Ok(end);
+            if !due.is_empty() {
+                if let Some(end) = self.sign_on(log).await? {
+                    return Ok(end);
+                }
+                if let Some(end) = self.rounds(log, due).await? {
+                    return Ok(end);
+                }
             }
         }
     }
@@ -249,7 +283,13 @@ impl<S: Stage> Runner<S> {
         );
         match log.seek(partition, restored.next).await {
             Ok(()) => {
-                self.owned.insert(partition, Owned { next: restored.next, txn_seq: restored.txn_seq });
+                let range_end = NextOffset(restored.next.0 + self.around.limits.transaction_objects as u64).min(restored.input_end);
+                let doubt = Doubt::of(restored.last.as_ref(), self.around.life, restored.next, range_end);
+                if matches!(doubt, Doubt::Alone { .. }) {
+                    warn!(stage = S::NAME.as_str(), partition = partition.0, position = restored.next.0, ?doubt, "inputs run one by one");
+                }
+                let txn_seq = restored.last.map_or(0, |m| m.txn_seq);
+                self.owned.insert(partition, Owned { next: restored.next, txn_seq, is_marked: false, doubt });
                 Ok(())
             }
             // It moved on while it was being restored; the next poll says so.
@@ -258,24 +298,54 @@ impl<S: Stage> Runner<S> {
         }
     }
 
-    async fn tasks(&self, records: Vec<Record>) -> Result<VecDeque<Task<S::Input>>, Halt> {
+    /// Processes polled records; [`Runner::alone`] those in doubt.
+    async fn process(&mut self, log: &mut dyn Log, records: Vec<Record>) -> Result<Option<SessionEnd>, Halt> {
+        if let Some(end) = self.sign_on(log).await? {
+            return Ok(Some(end));
+        }
+        if self.is_any_alone() {
+            return self.one_by_one(log, records).await;
+        }
         let mut tasks = VecDeque::with_capacity(records.len());
         for record in records {
-            let value = loop {
-                match claim::check_out(&self.around.lake, &record).await {
-                    Ok(value) => break Ok(value.unwrap_or_default()),
-                    Err(object_store::Error::NotFound { path, .. }) => break Err(format!("its claim check {path} is gone")),
-                    Err(e) => {
-                        warn!(stage = S::NAME.as_str(), error = %e, "claim check not readable yet");
-                        crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
-                    }
-                }
-            };
-            let input = value.and_then(|v| self.stage.decode(&record, &v).map_err(|e| e.to_string()));
-            let (partition, next) = (record.at.partition, Some(record.offset.next()));
-            tasks.push_back(Task { partition, next, input: input.map_err(|detail| Poison { record, detail }) });
+            tasks.push_back(self.task(record).await);
         }
-        Ok(tasks)
+        self.rounds(log, tasks).await
+    }
+
+    async fn task(&self, record: Record) -> Task<S::Input> {
+        let (partition, next) = (record.at.partition, Some(record.offset.next()));
+        let given = match self.checked_out(record).await {
+            Ok(record) => self.decoded(record, |input, _| Given::Input(input)),
+            Err(poison) => Given::Unreadable(poison),
+        };
+        Task { partition, next, given }
+    }
+
+    /// The record with its value, wherever that lies.
+    async fn checked_out(&self, mut record: Record) -> Result<Record, Poison> {
+        loop {
+            match claim::check_out(&self.around.lake, &record).await {
+                Ok(value) => {
+                    record.value = value;
+                    return Ok(record);
+                }
+                Err(object_store::Error::NotFound { path, .. }) => {
+                    return Err(Poison { record, detail: format!("its claim check {path} is gone") });
+                }
+                Err(e) => {
+                    warn!(stage = S::NAME.as_str(), error = %e, "claim check not readable yet");
+                    crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    fn decoded(&self, record: Record, given: impl FnOnce(S::Input, Record) -> Given<S::Input>) -> Given<S::Input> {
+        match self.stage.decode(&record, record.value.as_deref().unwrap_or_default()) {
+            Ok(input) => given(input, record),
+            Err(e) => Given::Unreadable(Poison { detail: e.to_string(), record }),
+        }
     }
 
     fn due_tasks(&self) -> Result<VecDeque<Task<S::Input>>, Halt> {
@@ -285,7 +355,7 @@ impl<S: Stage> Runner<S> {
         for partition in self.owned.keys().copied() {
             let view = View::new(self.store.as_ref(), &overlay, partition);
             let due = self.stage.due(view, now).map_err(|e| self.halt(e))?;
-            tasks.extend(due.into_iter().map(|input| Task { partition, next: None, input: Ok(input) }));
+            tasks.extend(due.into_iter().map(|input| Task { partition, next: None, given: Given::Input(input) }));
         }
         Ok(tasks)
     }
@@ -353,7 +423,9 @@ impl<S: Stage> Runner<S> {
         let mut bytes = 0u64;
         let mut n = 0;
         for task in tasks.iter().take(limits.transaction_objects) {
-            bytes = bytes.saturating_add(task.input.as_ref().map_or(0, |i| self.stage.weight(i)));
+            if let Given::Input(input) = &task.given {
+                bytes = bytes.saturating_add(self.stage.weight(input));
+            }
             if n > 0 && bytes > limits.inflight_bytes {
                 break;
             }
@@ -381,19 +453,19 @@ impl<S: Stage> Runner<S> {
         let overlay = Overlay::default();
         let mut known = Vec::with_capacity(tasks.len());
         for task in tasks {
-            known.push(match &task.input {
-                Ok(input) => {
+            known.push(match &task.given {
+                Given::Input(input) => {
                     Some(self.stage.look(View::new(self.store.as_ref(), &overlay, task.partition), input).map_err(|e| self.halt(e))?)
                 }
-                Err(_) => None,
+                Given::Unreadable(_) | Given::Condemned(..) => None,
             });
         }
         let stage = Arc::clone(&self.stage);
         let each = tasks.iter().zip(known).map(move |(task, known)| {
             let stage = Arc::clone(&stage);
             async move {
-                match (&task.input, known) {
-                    (Ok(input), Some(known)) => Some(stage.gather(input, known).await),
+                match (&task.given, known) {
+                    (Given::Input(input), Some(known)) => Some(stage.gather(input, known).await),
                     _ => None,
                 }
             }
@@ -407,9 +479,9 @@ impl<S: Stage> Runner<S> {
         for (task, facts) in tasks.iter().zip(facts) {
             let overlay = prepared.overlays.entry(task.partition).or_default();
             let view = View::new(self.store.as_ref(), overlay, task.partition);
-            let verdict = match (&task.input, facts) {
-                (Ok(input), Some(Ok(facts))) => self.stage.decide(view, input, facts, now),
-                (Ok(input), Some(Err(e))) => match e.disposition() {
+            let verdict = match (&task.given, facts) {
+                (Given::Input(input), Some(Ok(facts))) => self.stage.decide(view, input, facts, now),
+                (Given::Input(input), Some(Err(e))) => match e.disposition() {
                     Disposition::Retry => {
                         warn!(stage = S::NAME.as_str(), error = %e, "input is gathered again later");
                         prepared.then = Then::Later;
@@ -418,8 +490,9 @@ impl<S: Stage> Runner<S> {
                     Disposition::Quarantine(code) => self.stage.refuse(input, code, &e.to_string(), now).map(Verdict::Done),
                     Disposition::Halt => Err(e),
                 },
-                (Err(poison), _) => self.poisoned(poison, now).map(Verdict::Done),
-                (Ok(_), None) => Err(StageError::Broken { detail: "an input was not gathered".to_owned() }),
+                (Given::Unreadable(poison), _) => self.poisoned(poison, now).map(Verdict::Done),
+                (Given::Condemned(input, poison), _) => self.condemned(input, poison, now).map(Verdict::Done),
+                (Given::Input(_), None) => Err(StageError::Broken { detail: "an input was not gathered".to_owned() }),
             };
             match verdict.map_err(|e| self.halt(e))? {
                 Verdict::Done(decision) => {
@@ -442,7 +515,21 @@ impl<S: Stage> Runner<S> {
         Ok(prepared)
     }
 
-    /// A letter for a record of our own topic that does not decode, with its raw bytes.
+    /// Letters for a record that ended the process too often: of what hangs on it, and of its raw bytes.
+    fn condemned(&self, input: &S::Input, poison: &Poison, now: Timestamp) -> Result<Decision, StageError> {
+        let mut decision = match S::ON_POISON {
+            OnPoison::Quarantine => self.stage.refuse(input, ReasonCode::PoisonRecord, &poison.detail, now)?,
+            OnPoison::SetAside => Decision::default(),
+            OnPoison::Halt => {
+                let Poison { record, detail } = poison;
+                return Err(StageError::Broken { detail: format!("the record at {} offset {} {detail}", record.at, record.offset.0) });
+            }
+        };
+        decision.sends.extend(self.poisoned(poison, now)?.sends);
+        Ok(decision)
+    }
+
+    /// A letter for a record of our own topic that cannot be processed, with its raw bytes.
     fn poisoned(&self, poison: &Poison, now: Timestamp) -> Result<Decision, StageError> {
         let letter = crate::stage::letters::poison(&poison.record, S::NAME, &poison.detail, now);
         let key = poison.record.at.to_string();
@@ -450,126 +537,4 @@ impl<S: Stage> Runner<S> {
         warn!(stage = S::NAME.as_str(), at = %poison.record.at, offset = poison.record.offset.0, reason = %ReasonCode::PoisonRecord, "record quarantined");
         Ok(Decision { sends: vec![send], ..Decision::default() })
     }
-
-    /// Performs what was prepared: puts, commit, local store.
-    async fn settle(&mut self, log: &mut dyn Log, mut prepared: Prepared) -> Result<Round, Halt> {
-        let nothing = prepared.done == 0 && prepared.overlays.values().all(Overlay::is_empty);
-        if !nothing {
-            match perform::puts(&self.around.lake, std::mem::take(&mut prepared.puts), &mut prepared.sends).await {
-                Ok(()) => {}
-                Err(e @ PerformError::Spool { .. }) => return Err(Halt::Perform { stage: S::NAME, source: e }),
-                Err(e) => {
-                    warn!(stage = S::NAME.as_str(), error = %e, "a put did not happen, the round is gathered again");
-                    return Ok(Round::Later(0));
-                }
-            }
-            if let Some(round) = self.commit(log, &mut prepared).await? {
-                return Ok(round);
-            }
-        }
-        match prepared.then {
-            Then::Next => Ok(Round::Done(prepared.done)),
-            Then::Later => Ok(Round::Later(prepared.done)),
-            Then::Perform(step) => match self.step(&step).await {
-                Ok(()) => Ok(Round::Stepped(prepared.done)),
-                Err(e) if e.disposition() == Disposition::Retry => {
-                    warn!(stage = S::NAME.as_str(), error = %e, "an external step is tried again later");
-                    Ok(Round::Later(prepared.done))
-                }
-                Err(e) => Err(self.halt(e)),
-            },
-        }
-    }
-
-    /// `None`: committed and applied.
-    async fn commit(&mut self, log: &mut dyn Log, prepared: &mut Prepared) -> Result<Option<Round>, Halt> {
-        let topics = Arc::clone(&self.around.outlet.topics);
-        let mut transaction = Transaction { outputs: std::mem::take(&mut prepared.sends), ..Transaction::default() };
-        let mut applied: Vec<(Partition, Vec<Change>, Meta)> = Vec::new();
-        for (partition, overlay) in &prepared.overlays {
-            let Some(owned) = self.owned.get(partition) else { continue };
-            let next = prepared.nexts.get(partition).copied().unwrap_or(owned.next);
-            let meta = Meta { format_version: 1, in_next: next.0, txn_seq: owned.txn_seq + 1 };
-            let mut changes = overlay.net(self.store.as_ref(), *partition).map_err(|e| self.halt(e.into()))?;
-            changes.push(Change { key: META_KEY.to_vec(), value: Some(meta.encode()) });
-            let at = topics.at(Topic::Changelog(S::NAME), *partition);
-            transaction.outputs.extend(changes.iter().map(|c| OutRecord {
-                to: at.clone(),
-                key: c.key.clone().into(),
-                value: c.value.clone(),
-                headers: Vec::new(),
-            }));
-            transaction.positions.advance(&topics.at(Topics::input(S::NAME), *partition), next);
-            applied.push((*partition, changes, meta));
-        }
-        let committed = match log.commit(transaction).await {
-            Ok(committed) => committed,
-            Err(CommitError::Aborted { detail }) => {
-                warn!(stage = S::NAME.as_str(), detail, "transaction aborted, the round is gathered again");
-                return Ok(Some(Round::Later(0)));
-            }
-            Err(e @ (CommitError::Fenced | CommitError::Unknown { .. })) => {
-                warn!(stage = S::NAME.as_str(), error = %e, "worker gives its port up");
-                return Ok(Some(Round::Spent));
-            }
-        };
-        for (partition, changes, meta) in applied {
-            let changelog = topics.at(Topic::Changelog(S::NAME), partition);
-            let end = committed.ends.get(&changelog).copied();
-            let end =
-                end.ok_or_else(|| self.halt(StageError::Broken { detail: format!("the broker did not say where {changelog} ends") }))?;
-            self.store.apply(partition, &changes, end).map_err(|e| self.halt(e.into()))?;
-            if let Some(owned) = self.owned.get_mut(&partition) {
-                *owned = Owned { next: NextOffset(meta.in_next), txn_seq: meta.txn_seq };
-            }
-        }
-        self.around.progress.processed(S::NAME, prepared.done as u64, self.around.clock.now());
-        Ok(None)
-    }
-
-    async fn step(&self, step: &Step) -> Result<(), StageError> {
-        match step {
-            Step::RegisterSchema { subject, schema } => {
-                match self.around.registry.register(subject, schema).map_err(|e| (e.disposition(), e.to_string())).await {
-                    // A refusal is an answer: the next gather asks the registry and finds it.
-                    Ok(_) | Err((Disposition::Quarantine(_), _)) => Ok(()),
-                    Err((Disposition::Retry, detail)) => Err(StageError::Registry { detail }),
-                    Err((Disposition::Halt, detail)) => Err(StageError::Broken { detail }),
-                }
-            }
-        }
-    }
-}
-
-/// What was decided of a round, not yet performed.
-#[derive(Default)]
-struct Prepared {
-    puts: Vec<crate::stage::PutObject>,
-    sends: Vec<OutRecord>,
-    overlays: BTreeMap<Partition, Overlay>,
-    nexts: BTreeMap<Partition, NextOffset>,
-    done: usize,
-    then: Then,
-}
-
-#[derive(Default)]
-enum Then {
-    #[default]
-    Next,
-    Later,
-    Perform(Step),
-}
-
-/// How a round ended.
-enum Round {
-    /// The first `n` tasks are committed; go on at once with the rest.
-    Done(usize),
-    /// The first `n` tasks are committed and an external step is done; the rest at once.
-    Stepped(usize),
-    /// The first `n` tasks are committed; the rest after a backoff.
-    Later(usize),
-    /// The assignment changes, or a stop: nothing is prepared.
-    Interrupted,
-    /// The port is spent.
-    Spent,
 }

@@ -6,6 +6,8 @@
 //! member/<dataset>/<shard>/<seq>/<position>    one waiting object
 //! content/<dataset>/<sha256>                   the object these bytes first came with
 //! ```
+//! A sealed batch is sent as a plan at once while transform keeps up; otherwise it waits in the
+//! [`crate::stage::line`] and leaves in turn with those of other datasets.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,8 +24,10 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
+use crate::stage::backlog::{Backlog, Measure};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject};
+use crate::stage::line::{Line, SealedTwin};
 use crate::stage::{Decision, Stage, StageError, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
@@ -34,12 +38,22 @@ pub struct Assemble {
     pub clerk: Clerk,
     /// Overrides every contract's `batch.quiet` (`--until-idle`, the demo).
     pub quiet: Option<crate::domain::time::Span>,
+    /// How far transform is behind.
+    pub backlog: Backlog,
 }
 
-/// An object, or a shard whose time has come.
+/// An object, a shard whose time has come, or a look for room while batches wait.
 pub enum Arrival {
     Object(Box<ClassifiedObject>),
     Due { dataset: String, shard: i32, contract_hash: String },
+    Room,
+}
+
+/// What was found outside.
+pub struct Facts {
+    /// The contract's version; nothing to know when only room is looked for.
+    pub dataset: Option<Arc<Dataset>>,
+    pub transform: Measure,
 }
 
 /// A shard as it is stored.
@@ -156,17 +170,10 @@ impl Assemble {
     }
 
     /// The plan of a sealed batch; `joining` is the member this very decision adds, not yet in the view.
-    fn plan(
-        &self,
-        view: View<'_>,
-        of: &Sealing<'_>,
-        joining: Option<MemberTwin>,
-        now: Timestamp,
-        decision: &mut Decision,
-    ) -> Result<(), StageError> {
+    fn plan(&self, view: View<'_>, of: &SealedTwin, joining: Option<MemberTwin>, decision: &mut Decision) -> Result<(), StageError> {
         let mut read_plans: Vec<String> = Vec::new();
         let mut members = Vec::new();
-        let waiting = view.scan(&members_prefix(of.dataset, of.shard, of.seq))?;
+        let waiting = view.scan(&members_prefix(&of.dataset, of.shard, of.seq))?;
         let mut twins = Vec::with_capacity(waiting.len() + 1);
         for (key, bytes) in waiting {
             twins.push(read::<MemberTwin>(&bytes, "a member")?);
@@ -191,17 +198,17 @@ impl Assemble {
         let plan = BatchPlan {
             format_version: FORMAT_VERSION,
             batch_id: batch_id.to_string(),
-            dataset: of.dataset.to_owned(),
+            dataset: of.dataset.clone(),
             shard: of.shard,
             seq: i64::try_from(of.seq).unwrap_or(i64::MAX),
-            sealed_at: now.millis(),
-            trigger: of.trigger.as_str().to_owned(),
-            contract_hash: of.class.contract_hash.clone(),
-            schema_version: Some(i32::try_from(of.class.schema_version.0).unwrap_or(0)).filter(|v| *v > 0),
+            sealed_at: of.sealed_at,
+            trigger: of.trigger.clone(),
+            contract_hash: of.contract_hash.clone(),
+            schema_version: Some(i32::try_from(of.schema_version).unwrap_or(0)).filter(|v| *v > 0),
             read_plans,
             members,
         };
-        let headers = vec![("dataset".to_owned(), of.dataset.to_owned().into())];
+        let headers = vec![("dataset".to_owned(), of.dataset.clone().into())];
         decision.sends.push(self.clerk.outlet.record(Topic::Plans, batch_id.as_str(), Placed::By(batch_id.as_str()), &plan, headers)?);
         Ok(())
     }
@@ -226,13 +233,25 @@ fn identity(object: &Admitted) -> String {
     format!("{}/{}", object.bucket, object.key)
 }
 
-/// Which batch is sealed, and why.
-struct Sealing<'a> {
-    dataset: &'a str,
-    shard: i32,
-    seq: u64,
-    class: &'a BatchClass,
-    trigger: Trigger,
+/// A batch as it is sealed.
+fn sealed(dataset: &str, shard: i32, batch: &OpenBatch, trigger: Trigger, now: Timestamp) -> SealedTwin {
+    SealedTwin {
+        format_version: 1,
+        dataset: dataset.to_owned(),
+        shard,
+        seq: batch.seq,
+        contract_hash: batch.class.contract_hash.clone(),
+        schema_version: batch.class.schema_version.0,
+        trigger: trigger.as_str().to_owned(),
+        sealed_at: now.millis(),
+        bytes: batch.bytes,
+    }
+}
+
+/// The line while one decision is made, and the measure it is held against.
+struct Gate<'a> {
+    line: Line,
+    transform: &'a Measure,
 }
 
 #[async_trait]
@@ -240,7 +259,7 @@ impl Stage for Assemble {
     const NAME: StageName = StageName::Assemble;
     type Input = Arrival;
     type Known = ();
-    type Facts = Arc<Dataset>;
+    type Facts = Facts;
 
     fn decode(&self, _: &Record, value: &[u8]) -> Result<Arrival, CodecError> {
         Ok(Arrival::Object(Box::new(self.clerk.outlet.codec.decode(value)?)))
@@ -254,36 +273,44 @@ impl Stage for Assemble {
         Ok(())
     }
 
-    async fn gather(&self, input: &Arrival, (): ()) -> Result<Arc<Dataset>, StageError> {
-        match input {
-            Arrival::Object(o) => self.catalog.version(&o.dataset, &o.contract_hash).await,
-            Arrival::Due { dataset, contract_hash, .. } => self.catalog.version(dataset, contract_hash).await,
-        }
+    async fn gather(&self, input: &Arrival, (): ()) -> Result<Facts, StageError> {
+        Ok(match input {
+            Arrival::Object(o) => {
+                Facts { dataset: Some(self.catalog.version(&o.dataset, &o.contract_hash).await?), transform: self.backlog.measure().await? }
+            }
+            Arrival::Due { dataset, contract_hash, .. } => {
+                Facts { dataset: Some(self.catalog.version(dataset, contract_hash).await?), transform: self.backlog.measure().await? }
+            }
+            Arrival::Room => Facts { dataset: None, transform: self.backlog.ask().await? },
+        })
     }
 
-    fn decide(&self, view: View<'_>, input: &Arrival, dataset: Arc<Dataset>, now: Timestamp) -> Result<Verdict, StageError> {
+    fn decide(&self, view: View<'_>, input: &Arrival, facts: Facts, now: Timestamp) -> Result<Verdict, StageError> {
         let mut decision = Decision::default();
-        let limits = self.limits(&dataset);
-        match input {
-            Arrival::Due { dataset, shard, .. } => {
-                let Shard::Open(open) = Self::shard(view, dataset, *shard)? else { return Ok(Verdict::Done(decision)) };
-                if let Some(trigger) = planner::wake(&open, &limits, Intake::Running, now) {
-                    let of = Sealing { dataset, shard: *shard, seq: open.seq, class: &open.class, trigger };
-                    self.plan(view, &of, None, now, &mut decision)?;
-                    decision.changes.push(put(shard_key(dataset, *shard), &ShardTwin::of(&Shard::Empty { next_seq: open.seq + 1 })));
+        let mut gate = Gate { line: Line::load(view)?, transform: &facts.transform };
+        // Whoever waits goes before what is sealed now.
+        self.release(view, &mut gate, &mut decision)?;
+        match (input, facts.dataset) {
+            (Arrival::Due { dataset: name, shard, .. }, Some(dataset)) => {
+                if let Shard::Open(open) = Self::shard(view, name, *shard)?
+                    && let Some(trigger) = planner::wake(&open, &self.limits(&dataset), Intake::Running, now)
+                {
+                    self.seal(view, &sealed(name, *shard, &open, trigger, now), &mut None, &mut gate, &mut decision)?;
+                    decision.changes.push(put(shard_key(name, *shard), &ShardTwin::of(&Shard::Empty { next_seq: open.seq + 1 })));
                 }
             }
-            Arrival::Object(object) => {
-                if let Some(first) = self.repeated(view, object, &dataset)? {
-                    decision.sends = self.turn_away(object, &dataset, &first, now)?;
-                    return Ok(Verdict::Done(decision));
+            (Arrival::Object(object), Some(dataset)) => match self.repeated(view, object, &dataset)? {
+                Some(first) => decision.sends.extend(self.turn_away(object, &dataset, &first, now)?),
+                None => {
+                    if dataset.contract.same_content_again != SameContentAgain::Accept {
+                        decision.changes.push(Change { key: content_key(object), value: Some(identity(&object.admitted).into()) });
+                    }
+                    self.join(view, object, &self.limits(&dataset), now, &mut gate, &mut decision)?;
                 }
-                if dataset.contract.same_content_again != SameContentAgain::Accept {
-                    decision.changes.push(Change { key: content_key(object), value: Some(identity(&object.admitted).into()) });
-                }
-                self.join(view, object, &limits, now, &mut decision)?;
-            }
+            },
+            (Arrival::Room, _) | (_, None) => {}
         }
+        decision.changes.extend(gate.line.into_changes());
         Ok(Verdict::Done(decision))
     }
 
@@ -304,11 +331,15 @@ impl Stage for Assemble {
                 due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash });
             }
         }
+        if self.backlog.ask_again() <= now && !Line::load(view)?.is_empty() {
+            due.push(Arrival::Room);
+        }
         Ok(due)
     }
 
     fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
-        Ok(self.open_shards(view)?.into_iter().map(|(_, _, open)| self.next_wake(&open)).min())
+        let room = (!Line::load(view)?.is_empty()).then(|| self.backlog.ask_again());
+        Ok(self.open_shards(view)?.into_iter().map(|(_, _, open)| self.next_wake(&open)).chain(room).min())
     }
 }
 
@@ -331,18 +362,46 @@ impl Assemble {
         dataset.map_or(Timestamp::EPOCH, |d| planner::next_wake(open, &self.limits(&d)))
     }
 
+    /// Sends the plans of batches whose turn it is, as far as there is room.
+    fn release(&self, view: View<'_>, gate: &mut Gate<'_>, decision: &mut Decision) -> Result<(), StageError> {
+        let room = gate.line.room(gate.transform);
+        for batch in gate.line.release(view, room)? {
+            self.plan(view, &batch, None, decision)?;
+            gate.line.sent(gate.transform, 1);
+        }
+        Ok(())
+    }
+
+    /// A batch is complete: its plan is sent, which takes `joining` along, or it waits, and `joining` is left to be stored.
+    fn seal(
+        &self,
+        view: View<'_>,
+        batch: &SealedTwin,
+        joining: &mut Option<MemberTwin>,
+        gate: &mut Gate<'_>,
+        decision: &mut Decision,
+    ) -> Result<(), StageError> {
+        if !gate.line.is_empty() || gate.line.room(gate.transform) == 0 {
+            gate.line.push(batch);
+            return Ok(());
+        }
+        gate.line.sent(gate.transform, 1);
+        self.plan(view, batch, joining.take(), decision)
+    }
+
     fn join(
         &self,
         view: View<'_>,
         object: &ClassifiedObject,
         limits: &crate::batch::limits::Limits,
         now: Timestamp,
+        gate: &mut Gate<'_>,
         decision: &mut Decision,
     ) -> Result<(), StageError> {
-        let before = Self::shard(view, &object.dataset, object.shard)?;
-        let class = class(&object.contract_hash, u32::try_from(object.schema_version.unwrap_or(0)).unwrap_or(0));
+        let (name, shard) = (object.dataset.as_str(), object.shard);
+        let before = Self::shard(view, name, shard)?;
         let facts = MemberFacts {
-            class: class.clone(),
+            class: class(&object.contract_hash, u32::try_from(object.schema_version.unwrap_or(0)).unwrap_or(0)),
             bytes: u64::try_from(object.admitted.size).unwrap_or(0),
             rows: u64::try_from(object.rows_physical).unwrap_or(0),
         };
@@ -355,25 +414,34 @@ impl Assemble {
             read_plan: object.read_plan.clone(),
         });
         let mut place = None;
+        let mut open = match before {
+            Shard::Open(open) => Some(open),
+            Shard::Empty { .. } => None,
+        };
         for step in steps {
             match step {
-                PlanStep::Open { .. } => {}
-                PlanStep::Join { seq, position } => place = Some(member_key(&object.dataset, object.shard, seq, position)),
-                PlanStep::Seal { seq, trigger } => {
-                    let (class, last) = match (&place, &before) {
-                        // Sealed before the member joined: the batch that was open.
-                        (None, Shard::Open(open)) => (&open.class, None),
-                        _ => (&class, joining.take()),
-                    };
-                    let of = Sealing { dataset: &object.dataset, shard: object.shard, seq, class, trigger };
-                    self.plan(view, &of, last, now, decision)?;
+                PlanStep::Open { seq } => {
+                    open = Some(OpenBatch { seq, class: facts.class.clone(), members: 0, bytes: 0, rows: 0, opened_at: now, last_at: now });
+                }
+                PlanStep::Join { seq, position } => {
+                    place = Some(member_key(name, shard, seq, position));
+                    if let Some(open) = &mut open {
+                        open.bytes = open.bytes.saturating_add(facts.bytes);
+                    }
+                }
+                PlanStep::Seal { trigger, .. } => {
+                    let Some(open) = &open else { continue };
+                    let batch = sealed(name, shard, open, trigger, now);
+                    // Sealed before the member joined: the batch that was open goes without it.
+                    let with = if place.is_some() { &mut joining } else { &mut None };
+                    self.seal(view, &batch, with, gate, decision)?;
                 }
             }
         }
         if let (Some(key), Some(twin)) = (place, joining) {
             decision.changes.push(put(key, &twin));
         }
-        decision.changes.push(put(shard_key(&object.dataset, object.shard), &ShardTwin::of(&after)));
+        decision.changes.push(put(shard_key(name, shard), &ShardTwin::of(&after)));
         Ok(())
     }
 
@@ -403,3 +471,6 @@ impl Assemble {
 pub fn shard_of(sha256: &str, shards: NonZeroU32) -> i32 {
     i32::try_from(crate::batch::limits::shard_of(sha256, shards)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use crate::source::file::{Cursor, FilePage, Item, LINE_BYTES_MAX, NoticeFile};
 use crate::source::landing::{Intake, Origin, RefusedManifest, landed};
 use crate::source::listing::{self, Listing, PAGE_OBJECTS, Page, PageNumber};
 use crate::stage::inbox::{Dropped, Inbox, Task};
-use crate::stage::{Decision, Stage, StageError, Verdict};
+use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject};
@@ -414,6 +414,7 @@ fn nameless(listing: &Listing, meta: &object_store::ObjectMeta, source: &str, no
 #[async_trait]
 impl Stage for Bridge {
     const NAME: StageName = StageName::Bridge;
+    const ON_POISON: OnPoison = OnPoison::SetAside;
     type Input = Due;
     type Known = SourceState;
     type Facts = Found;

@@ -4,6 +4,7 @@
 //! nothing here writes anything.
 
 pub mod assemble;
+pub mod backlog;
 pub mod bridge;
 pub mod buckets;
 pub mod catalog;
@@ -13,6 +14,7 @@ pub mod evolutions;
 pub mod inbox;
 pub mod judging;
 pub mod letters;
+pub mod line;
 pub mod project;
 pub mod publish;
 pub mod reading;
@@ -137,10 +139,22 @@ impl StageError {
     }
 }
 
+/// What becomes of a record that ended the process again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPoison {
+    /// Everything that hangs on it is refused.
+    Quarantine,
+    /// A letter keeps its bytes; no object hangs on it.
+    SetAside,
+    /// It may have been performed in part: somebody has to look.
+    Halt,
+}
+
 /// One stage. Static dispatch: `Runner<S>`.
 #[async_trait]
 pub trait Stage: Send + Sync + 'static {
     const NAME: StageName;
+    const ON_POISON: OnPoison = OnPoison::Quarantine;
     /// A record of the input topic, or a timer of the stage's own making.
     type Input: Send + Sync + 'static;
     /// What gathering needs to know of the state.

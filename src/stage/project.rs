@@ -14,7 +14,7 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::lake::layout::{hive_escape, key, letter, letter_rows, quality_report};
 use crate::pipeline::outlet::Outlet;
-use crate::stage::{Decision, Payload, PutHow, PutObject, Stage, StageError, Verdict};
+use crate::stage::{Decision, OnPoison, Payload, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{QualityReport, QuarantineLetter};
@@ -70,6 +70,7 @@ fn replace(to: &str, payload: Payload) -> PutObject {
 #[async_trait]
 impl Stage for Letters {
     const NAME: StageName = StageName::Letters;
+    const ON_POISON: OnPoison = OnPoison::SetAside;
     type Input = QuarantineLetter;
     type Known = ();
     /// Row letters, if they are still staged.
@@ -126,6 +127,7 @@ impl Stage for Letters {
 #[async_trait]
 impl Stage for Reports {
     const NAME: StageName = StageName::Reports;
+    const ON_POISON: OnPoison = OnPoison::SetAside;
     type Input = QualityReport;
     type Known = ();
     type Facts = ();

@@ -30,7 +30,7 @@ use crate::publish::ledger::{ObjectId, OnOverwrite, VersionMark, View as LedgerV
 use crate::publish::name::BatchName;
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::letters::{Clerk, RowCounts, State, Subject};
-use crate::stage::{Decision, Payload, PutHow, PutObject, Stage, StageError, Verdict};
+use crate::stage::{Decision, OnPoison, Payload, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::{Change, StateError, View};
 use crate::table::footer::{Footer, FooterObject};
 use crate::table::parquet::TableFile;
@@ -298,6 +298,7 @@ fn content(
 #[async_trait]
 impl Stage for Publish {
     const NAME: StageName = StageName::Publish;
+    const ON_POISON: OnPoison = OnPoison::Halt;
     type Input = StagedBatch;
     /// `None`: the contract's version must be loaded before anything can be drafted.
     type Known = Option<Drafted>;

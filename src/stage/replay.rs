@@ -20,7 +20,7 @@ use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::{Topic, Topics};
 use crate::replay::progress::Control;
 use crate::stage::letters::State;
-use crate::stage::{Decision, Stage, StageError, Verdict};
+use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{
@@ -229,6 +229,7 @@ impl Replay {
 #[async_trait]
 impl Stage for Replay {
     const NAME: StageName = StageName::Replay;
+    const ON_POISON: OnPoison = OnPoison::SetAside;
     type Input = Ask;
     type Known = ();
     type Facts = Found;

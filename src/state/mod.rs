@@ -100,14 +100,22 @@ impl<'a> View<'a> {
 
     /// All entries whose key starts with `prefix`, in key order; the caller's design bounds them.
     pub fn scan(&self, prefix: &[u8]) -> Result<Entries, StateError> {
-        let mut merged: BTreeMap<Vec<u8>, Bytes> = self.store.scan(self.partition, prefix, prefix, usize::MAX)?.into_iter().collect();
-        for (key, value) in self.overlay.changed.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix)) {
+        self.scan_first(prefix, usize::MAX)
+    }
+
+    /// The first `limit` entries whose key starts with `prefix`, in key order.
+    pub fn scan_first(&self, prefix: &[u8], limit: usize) -> Result<Entries, StateError> {
+        let changed = || self.overlay.changed.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix));
+        let removed = changed().filter(|(_, v)| v.is_none()).count();
+        let stored = self.store.scan(self.partition, prefix, prefix, limit.saturating_add(removed))?;
+        let mut merged: BTreeMap<Vec<u8>, Bytes> = stored.into_iter().collect();
+        for (key, value) in changed() {
             match value {
                 Some(value) => merged.insert(key.clone(), value.clone()),
                 None => merged.remove(key),
             };
         }
-        Ok(merged.into_iter().collect())
+        Ok(merged.into_iter().take(limit).collect())
     }
 }
 
@@ -139,6 +147,9 @@ mod tests {
         assert_eq!(view.get(b"a/2").unwrap(), None);
         let keys: Vec<Vec<u8>> = view.scan(b"a/").unwrap().into_iter().map(|(k, _)| k).collect();
         assert_eq!(keys, [b"a/1".to_vec(), b"a/3".to_vec()]);
+        let first = |n| view.scan_first(b"a/", n).unwrap().into_iter().map(|(k, _)| k).collect::<Vec<_>>();
+        assert_eq!(first(1), keys[..1]);
+        assert_eq!(first(2), keys, "a removed entry takes nobody's place");
     }
 
     #[test]

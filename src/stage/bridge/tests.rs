@@ -59,6 +59,8 @@ impl World {
             clock: Arc::new(self.clock.clone()),
             limits: Limits::default(),
             instance: "w".to_owned(),
+            life: 1,
+            suspects: Arc::default(),
             stop: stop.clone(),
             progress: Arc::new(Progress::default()),
         };
