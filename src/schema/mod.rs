@@ -31,6 +31,7 @@ pub mod plan;
 pub mod read;
 pub mod reading;
 pub mod record;
+pub mod resolve;
 pub mod shape;
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::schema::observe::Observer;
 use crate::schema::plan::ReadPlan;
 use crate::schema::read::{RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
+use crate::schema::resolve::measured;
 use crate::schema::shape::Shape;
 
 /// Content of an object, readable without awaiting.
@@ -108,7 +109,8 @@ pub struct Question<'a> {
 pub fn observe<R: Read + Send>(input: R, question: &Question<'_>) -> Result<Observed, ReadError> {
     let contract = question.contract;
     let shape = question.registered.map(|r| &r.shape);
-    let expected = shape.map(|s| s.fields.iter().map(|f| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) }).collect());
+    let measured = shape.map(|s| measured(s, &contract.schema.resolve));
+    let expected = measured.map(|s| s.fields.iter().map(|f| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) }).collect());
     let hint = Hint { expected, resolved: None, suffix: suffix(question.key) };
     let mut reader = open(input, &contract.source, &hint)?;
     let header = reader.resolved().header.clone();
