@@ -137,7 +137,7 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
     let mut judge = Judge::new(dataset, now).map_err(broken)?;
     judge.touch(0);
     let (mut failed, mut n_bad) = (0u64, 0u64);
-    let counts = read(open()?, &plan, &dataset.contract.source, |block| {
+    let counts = read(open()?, &plan, &dataset.contract.source, &mut None, |block, _| {
         for bad in &block.bad {
             n_bad += 1;
             if checked.bad_rows.len() < SHOWN_MAX {
@@ -151,7 +151,7 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
                 });
             }
         }
-        let mut batch = block.batch;
+        let mut batch = block.batch.clone();
         if !dataset.contract.transform.derive.is_empty() {
             let derive = Derive::compile(&dataset.contract.transform.derive, batch.schema_ref())
                 .map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;

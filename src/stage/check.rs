@@ -215,7 +215,7 @@ fn filter(
         })?;
         let objects = left
             .iter()
-            .map(|o| crate::stage::transform::footer_object(&batch.members[usize::try_from(o.member).unwrap_or(0)].admitted, count(o.rows)))
+            .map(|o| crate::stage::tables::footer_object(&batch.members[usize::try_from(o.member).unwrap_or(0)].admitted, count(o.rows)))
             .collect();
         let rows = writer.rows();
         let sink = writer.finish(&Footer { objects, ..held_footer }).map_err(broken)?;

@@ -15,7 +15,9 @@ pub mod project;
 pub mod publish;
 pub mod reading;
 pub mod replay;
+pub mod row_letters;
 pub mod spool;
+pub mod tables;
 pub mod transform;
 pub mod validate;
 

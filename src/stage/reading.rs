@@ -15,10 +15,11 @@ use crate::format::block::{FileEvent, FileRefusal};
 use crate::format::options::SourceOptions;
 use crate::format::reader::{ReadError, open};
 use crate::format::resolved::{ExpectedColumn, ExpectedKind, Hint, Resolved, Totals};
+use crate::schema::dedupe::Dedupe;
 use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::Observer;
 use crate::schema::plan::ReadPlan;
-use crate::schema::read::{RowCounts, TypedBlock, TypedReader};
+use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::resolve::measured;
 use crate::schema::shape::Shape;
@@ -147,7 +148,8 @@ pub enum PlannedError {
     Broken(String),
 }
 
-/// Reads a file by its plan, handing every block of typed rows to `each`.
+/// Reads a file by its plan, handing every block of typed rows to `each`. With `seen`, duplicates are looked
+/// for there, and the file's rows are added to it.
 ///
 /// # Errors
 /// Those of reading; `Broken` when the plan does not fit the file or counts differ from what was observed.
@@ -155,17 +157,22 @@ pub fn read<R: Read + Send>(
     input: R,
     plan: &FilePlan,
     source: &SourceOptions,
-    mut each: impl FnMut(TypedBlock) -> Result<(), String>,
+    seen: &mut Option<Dedupe>,
+    mut each: impl FnMut(&TypedBlock, Origin<'_>) -> Result<(), String>,
 ) -> Result<RowCounts, PlannedError> {
     let hint = Hint { expected: None, resolved: Some(plan.resolved.clone()), suffix: None };
     let mut reader = open(input, source, &hint)?;
     let header = reader.resolved().header.clone();
     let mut typed = TypedReader::new(&plan.plan, &header).map_err(|e| PlannedError::Broken(e.to_string()))?;
+    let shared = seen.take().map(|dedupe| typed.share(dedupe)).is_some();
     while let Some(block) = reader.next_block()? {
         let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
-        each(rows).map_err(PlannedError::Broken)?;
+        each(&rows, &|row_idx| typed.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken)?;
     }
     let counts = typed.counts();
+    if shared {
+        *seen = typed.into_dedupe();
+    }
     if !counts.agree_with(&plan.plan) {
         return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {:?}", plan.plan.expected)));
     }
