@@ -13,7 +13,7 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::expression::derive::Derive;
 use crate::format::reader::ReadError;
-use crate::quality::report::ObjectVerdict;
+use crate::quality::report::{ObjectVerdict, Report};
 use crate::quarantine::remedy::remedy;
 use crate::route::pattern::Pattern;
 use crate::schema::avro;
@@ -173,13 +173,15 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
         Err(PlannedError::Broken(detail)) => return Err(broken(detail)),
     };
     let mut held = 0;
-    if let Some((Some(report), verdict)) = judge.finish().remove(&0) {
-        checked.quality = Some(report.to_json());
-        match verdict {
+    // A batch of one: rules of either scope speak of this file.
+    let mut judgement = judge.finish().map_err(broken)?;
+    checked.quality = judgement.batch.as_ref().map(Report::to_json);
+    if let Some(judged) = judgement.objects.remove(&0) {
+        match judged.verdict {
             ObjectVerdict::Accept { .. } => {}
             ObjectVerdict::AcceptMinusRows { rows, .. } => held = rows.count(),
             ObjectVerdict::Reject { .. } => {
-                return Ok(rejected(checked, ReasonCode::QualityRule, crate::stage::judging::failures(&report)));
+                return Ok(rejected(checked, ReasonCode::QualityRule, judged.failures));
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod buckets;
 pub mod catalog;
 pub mod check;
 pub mod classify;
+pub mod filtering;
 pub mod judging;
 pub mod letters;
 pub mod project;
