@@ -22,7 +22,7 @@ use crate::schema::finding::{Action, FindingCode};
 use crate::schema::record::{DecisionRecord, RowsRecord};
 use crate::stage::catalog::Dataset;
 use crate::stage::judging::Judge;
-use crate::stage::reading::{PlannedError, Question, observe, read};
+use crate::stage::reading::{PlannedError, Question, late_refusal, observe, read};
 
 /// Bad rows shown.
 const SHOWN_MAX: usize = 20;
@@ -172,6 +172,9 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
         Err(PlannedError::Read(ReadError::Input(source))) => return Err(CheckError::File { file: name, source }),
         Err(PlannedError::Broken(detail)) => return Err(broken(detail)),
     };
+    if let Some((reason, detail)) = late_refusal(&dataset.contract, &counts, failed) {
+        return Ok(rejected(checked, reason, detail));
+    }
     let mut held = 0;
     // A batch of one: rules of either scope speak of this file.
     let mut judgement = judge.finish().map_err(broken)?;
@@ -192,10 +195,6 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
         quarantined,
         deduplicated: counts.deduplicated,
     };
-    if counts.is_beyond(dataset.contract.schema.policy.max_bad_row_ratio) {
-        let detail = format!("{} of {} rows are bad", counts.quarantined, counts.physical);
-        return Ok(rejected(checked, ReasonCode::DuplicateRows, detail));
-    }
     let telling = drift.findings.iter().any(|f| f.code != FindingCode::Ty15a);
     if telling || quarantined > 0 || counts.deduplicated > 0 || drift.action != Action::Accept {
         checked.verdict = FileVerdict::AcceptWithDrift;

@@ -49,7 +49,7 @@ impl Union {
     }
 }
 
-/// What evolution widens is widened; types that only text can hold together become text.
+/// Evolution only ever widens (drift.md §3); anything else meets in text.
 fn wider(a: &DataType, b: &DataType) -> DataType {
     use DataType::{Decimal128, Float32, Float64, Int32, Int64, Utf8};
     match (a, b) {

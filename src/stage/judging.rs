@@ -198,3 +198,73 @@ fn failures<'a>(failed: &[usize], rules: impl Iterator<Item = &'a RuleResult>) -
     };
     rules.filter(|r| failed.contains(&r.index)).map(told).take(10).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field};
+
+    use super::*;
+    use crate::contract::parse::parse;
+
+    fn judge(rules: &str) -> Judge {
+        let text = format!("dataset: t\nquality:\n  rules: |\n    Rules = [ {rules} ]\n");
+        let dataset = Dataset::compile(parse("c.yaml", &text).unwrap_or_else(|f| panic!("{f:?}"))).expect("compiles");
+        Judge::new(&dataset, Timestamp::from_millis(0)).expect("rules parse")
+    }
+
+    fn rows(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        let fields: Vec<Field> = columns.iter().map(|(name, c)| Field::new(*name, c.data_type().clone(), true)).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, c)| c).collect()).expect("a batch")
+    }
+
+    fn is_rejected(judged: &Judged) -> bool {
+        matches!(judged.verdict, ObjectVerdict::Reject { .. })
+    }
+
+    #[test]
+    fn objects_of_two_versions_are_judged_together_and_each_by_its_own_columns() {
+        let mut judge = judge(r#"IsUnique "id" labels=["scope"="batch"], ColumnCount = 1, Sum "id" = 6 labels=["scope"="batch"]"#);
+        let old = rows(vec![("id", Arc::new(Int32Array::from(vec![1, 2])))]);
+        let new = rows(vec![("id", Arc::new(Int64Array::from(vec![3]))), ("later", Arc::new(StringArray::from(vec!["x"])))]);
+        judge.expect(&[old.schema(), new.schema()]);
+        judge.push(0, &old).expect("judged");
+        judge.push(1, &new).expect("judged");
+        let done = judge.finish().expect("judged");
+        let batch = done.batch.expect("a batch");
+        assert_eq!(batch.rules.iter().map(|r| r.outcome.as_str()).collect::<Vec<_>>(), ["passed", "failed", "passed"]);
+        assert_eq!(done.objects.values().map(is_rejected).collect::<Vec<_>>(), [false, true], "only the object's own columns count");
+        assert!(DataType::Int64 == *new.schema().field(0).data_type() && done.objects[&1].failures.starts_with("ColumnCount = 1"));
+    }
+
+    #[test]
+    fn a_failed_batch_rule_is_told_to_each_object_it_accuses() {
+        let mut judge = judge(r#"RowCount > 9 labels=["scope"="batch", "action"="fail_batch"], RowCount > 0"#);
+        for object in 0..2 {
+            judge.push(object, &rows(vec![("id", Arc::new(Int64Array::from(vec![1])))])).expect("judged");
+        }
+        let done = judge.finish().expect("judged");
+        for judged in done.objects.values() {
+            assert!(is_rejected(judged) && judged.failures.contains("RowCount is 2"), "{}", judged.failures);
+            assert_eq!(judged.report.as_ref().map(|r| r.rules.len()), Some(1), "the object's own report speaks of its own rules");
+            assert!(judged.evidence().is_some_and(|e| e.contains("fail_batch")));
+        }
+    }
+
+    /// A header without rows was rejected for columns nobody could see in it.
+    #[test]
+    fn an_object_without_rows_is_judged_by_its_number_of_rows_only() {
+        let rules = r#"IsComplete "id", ColumnExists "id", Mean "id" > 1 where "id > 3", (ColumnCount = 1) or (RowCount = 0)"#;
+        for (rules, rejected) in [(rules.to_owned(), false), (format!("{rules}, RowCount > 0"), true)] {
+            let mut judge = judge(&rules);
+            judge.touch(0);
+            judge.push(1, &rows(vec![("id", Arc::new(Int64Array::from(vec![5])))])).expect("judged");
+            let done = judge.finish().expect("judged");
+            assert_eq!(is_rejected(&done.objects[&0]), rejected, "{rules}");
+            let outcomes: Vec<_> = done.objects[&0].report.iter().flat_map(|r| &r.rules).map(|r| r.outcome.as_str()).take(4).collect();
+            assert_eq!(outcomes, ["not_evaluated", "not_evaluated", "not_evaluated", "passed"]);
+            assert_eq!(done.batch.map(|b| b.rows), Some(1), "it adds nothing to the batch's figures");
+            assert!(!is_rejected(&done.objects[&1]));
+        }
+    }
+}

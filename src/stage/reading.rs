@@ -18,6 +18,7 @@ use crate::format::resolved::{ExpectedColumn, ExpectedKind, Hint, Resolved, Tota
 use crate::schema::dedupe::Dedupe;
 use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::Observer;
+use crate::schema::options::OnBadRow;
 use crate::schema::plan::ReadPlan;
 use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
@@ -177,6 +178,18 @@ pub fn read<R: Read + Send>(
         return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {:?}", plan.plan.expected)));
     }
     Ok(counts)
+}
+
+/// Why a file does not land though classify let it pass: it could not know of duplicates and of rows that
+/// `derive` refuses, and too many are bad (decisions.md 27).
+pub fn late_refusal(contract: &Contract, counts: &RowCounts, derive_failed: u64) -> Option<(ReasonCode, String)> {
+    let all = RowCounts { quarantined: counts.quarantined + derive_failed, ..*counts };
+    let strict = derive_failed > 0 && contract.schema.on_bad_row == OnBadRow::RejectFile;
+    if !strict && !all.is_beyond(contract.schema.policy.max_bad_row_ratio) {
+        return None;
+    }
+    let reason = if derive_failed > counts.by_duplicates { ReasonCode::DeriveFailed } else { ReasonCode::DuplicateRows };
+    Some((reason, format!("{} of {} rows are bad, conflicting or refused by derive", all.quarantined, all.physical)))
 }
 
 fn kind(shape: &Shape) -> ExpectedKind {

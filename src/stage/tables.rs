@@ -1,7 +1,8 @@
 //! The tables of one plan while they are written: rows derived, selected, extended and split by hive
 //! partition, one Parquet file per partition and schema.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -13,14 +14,15 @@ use crate::domain::time::Timestamp;
 use crate::expression::derive::Derive;
 use crate::quarantine::row::{REDACTED, RowFinding, RowLetter};
 use crate::schema::read::{Origin, TypedBlock};
-use crate::stage::StageError;
 use crate::stage::catalog::Dataset;
 use crate::stage::row_letters::LetterBook;
 use crate::stage::spool::{Sink, Written};
+use crate::stage::{Payload, StageError};
 use crate::table::columns::{Provenance, extend};
 use crate::table::footer::{Footer, FooterObject};
 use crate::table::parquet::{ParquetOptions, TableWriter};
 use crate::table::partition::split;
+use crate::table::rewrite::{Part, compose};
 use crate::wire::records::{Admitted, BatchPlan};
 
 /// Hive partitions of one plan at most: each holds an open writer.
@@ -192,20 +194,54 @@ impl<'a> Tables<'a> {
         for ((partition, _), mut table) in self.open {
             table.flush(self.parquet).map_err(broken)?;
             let Some(writer) = table.writer else { continue };
-            let footer = Footer {
-                format_version: Footer::FORMAT_VERSION,
-                dataset: plan.dataset.clone(),
-                batch_id: plan.batch_id.clone(),
-                commit_seq: 0,
-                stamp: String::new(),
-                objects: table.objects.iter().map(|(m, rows)| footer_object(&plan.members[*m].admitted, *rows)).collect(),
-            };
+            let objects = table.objects.iter().map(|(m, rows)| footer_object(&plan.members[*m].admitted, *rows));
+            let footer = staged_footer(plan, objects.collect());
             let rows = writer.rows();
             let sink = writer.finish(&footer).map_err(|e| broken(e.to_string()))?;
             let written = sink.finish().map_err(|e| broken(e.to_string()))?;
             outputs.push(Output { partition, written, rows, objects: table.objects });
         }
         Ok(outputs)
+    }
+}
+
+impl Output {
+    /// The file without the rows of these members; `None`: nothing is left of it.
+    ///
+    /// # Errors
+    /// The file just written cannot be read.
+    pub fn without(self, members: &BTreeSet<usize>, plan: &BatchPlan, options: ParquetOptions) -> Result<Option<Self>, StageError> {
+        if !self.objects.iter().any(|(m, _)| members.contains(m)) {
+            return Ok(Some(self));
+        }
+        let objects: Vec<(usize, u64)> = self.objects.iter().filter(|(m, _)| !members.contains(m)).copied().collect();
+        if objects.is_empty() {
+            return Ok(None);
+        }
+        let broken = |e: String| StageError::Broken { detail: e };
+        let file = match &self.written.payload {
+            Payload::Bytes(bytes) => bytes.clone(),
+            Payload::Spool(spool) => std::fs::read(&spool.path).map_err(|e| broken(e.to_string()))?.into(),
+        };
+        let refused: Vec<FooterObject> = members.iter().map(|m| footer_object(&plan.members[*m].admitted, 0)).collect();
+        let same = |a: &FooterObject, b: &FooterObject| (&a.object, &a.token, a.generation) == (&b.object, &b.token, b.generation);
+        let part = Part { file, keep: Box::new(move |o| !refused.iter().any(|r| same(r, o))) };
+        let bytes = compose(vec![part], options, |objects| staged_footer(plan, objects)).map_err(|e| broken(e.to_string()))?;
+        let mut sink = Sink::default();
+        sink.write_all(&bytes).map_err(|e| broken(e.to_string()))?;
+        let written = sink.finish().map_err(|e| broken(e.to_string()))?;
+        Ok(Some(Output { written, rows: objects.iter().map(|(_, rows)| rows).sum(), objects, ..self }))
+    }
+}
+
+fn staged_footer(plan: &BatchPlan, objects: Vec<FooterObject>) -> Footer {
+    Footer {
+        format_version: Footer::FORMAT_VERSION,
+        dataset: plan.dataset.clone(),
+        batch_id: plan.batch_id.clone(),
+        commit_seq: 0,
+        stamp: String::new(),
+        objects,
     }
 }
 

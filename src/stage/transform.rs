@@ -2,6 +2,7 @@
 //! adds the operational columns and writes one Parquet file per hive partition; bad rows become
 //! row letters.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::classify::file_plan;
 use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject};
-use crate::stage::reading::{Content, FilePlan, PlannedError, read};
+use crate::stage::reading::{Content, FilePlan, PlannedError, late_refusal, read};
 use crate::stage::row_letters::{LetterBook, Letters};
 use crate::stage::tables::{Output, Tables};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
@@ -272,7 +273,12 @@ fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opene
             Ok(content) => carrying.member(index, member, file_plan, content)?,
         });
     }
-    let outputs = carrying.tables.finish(plan)?;
+    let refused: BTreeSet<usize> =
+        members.iter().enumerate().filter(|(_, m)| matches!(m.fate, Fate::Rejected { .. })).map(|(index, _)| index).collect();
+    let mut outputs = Vec::new();
+    for output in carrying.tables.finish(plan)? {
+        outputs.extend(output.without(&refused, plan, dataset.parquet())?);
+    }
     Ok(Staged { members, outputs })
 }
 
@@ -297,19 +303,13 @@ impl Carrying<'_> {
         let provenance = provenance(self.plan, &member.admitted);
         let mut letters = LetterBook::new(&member.admitted);
         let mut derive_failed = 0;
-        // Only deduplication can reject a file this late: then nothing is written before the last row is read.
-        let mut waiting = file_plan.plan.dedupe.is_some().then(Vec::new);
         let counts = read(content, file_plan, &self.contract.source, &mut self.seen, |block, origin| {
             for row in &block.bad {
                 letters.add(row)?;
             }
             let (batch, failed) = self.tables.prepare(block, origin, &provenance, &mut letters)?;
             derive_failed += failed;
-            match &mut waiting {
-                Some(waiting) => waiting.push(batch),
-                None => self.tables.write(index, &batch)?,
-            }
-            Ok(())
+            self.tables.write(index, &batch)
         });
         let counts = match counts {
             Ok(counts) => counts,
@@ -318,24 +318,15 @@ impl Carrying<'_> {
             }
             Err(e) => return Err(StageError::Broken { detail: format!("{}/{}: {e}", member.admitted.bucket, member.admitted.key) }),
         };
-        let beyond = counts.is_beyond(self.contract.schema.policy.max_bad_row_ratio);
         let letters = letters.finish().map_err(|detail| StageError::Broken { detail })?;
-        let refused = beyond && waiting.is_some();
+        let refusal = late_refusal(self.contract, &counts, derive_failed);
         if let Some(seen) = &mut self.seen {
-            if refused { seen.forget() } else { seen.keep() }
+            if refusal.is_some() { seen.forget() } else { seen.keep() }
         }
-        if refused {
-            let detail = format!("{} of {} rows are bad or conflicting", counts.quarantined, counts.physical);
-            return Ok(Member {
-                fate: Fate::Rejected { reason: ReasonCode::DuplicateRows, detail, rows: counts.physical },
-                derive_failed: 0,
-                letters,
-            });
-        }
-        for batch in waiting.into_iter().flatten() {
-            self.tables.write(index, &batch).map_err(|detail| StageError::Broken { detail })?;
-        }
-        Ok(Member { fate: Fate::Staged(counts), derive_failed, letters })
+        Ok(match refusal {
+            Some((reason, detail)) => Member { fate: Fate::Rejected { reason, detail, rows: counts.physical }, derive_failed: 0, letters },
+            None => Member { fate: Fate::Staged(counts), derive_failed, letters },
+        })
     }
 }
 
@@ -350,3 +341,6 @@ fn provenance(plan: &BatchPlan, object: &Admitted) -> Provenance {
         generation: object.generation,
     }
 }
+
+#[cfg(test)]
+mod tests;
