@@ -202,7 +202,7 @@ fn failures<'a>(failed: &[usize], rules: impl Iterator<Item = &'a RuleResult>) -
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field};
+    use arrow::datatypes::Field;
 
     use super::*;
     use crate::contract::parse::parse;
@@ -218,6 +218,10 @@ mod tests {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, c)| c).collect()).expect("a batch")
     }
 
+    fn longs(values: &[i64]) -> ArrayRef {
+        Arc::new(Int64Array::from(values.to_vec()))
+    }
+
     fn is_rejected(judged: &Judged) -> bool {
         matches!(judged.verdict, ObjectVerdict::Reject { .. })
     }
@@ -225,8 +229,9 @@ mod tests {
     #[test]
     fn objects_of_two_versions_are_judged_together_and_each_by_its_own_columns() {
         let mut judge = judge(r#"IsUnique "id" labels=["scope"="batch"], ColumnCount = 1, Sum "id" = 6 labels=["scope"="batch"]"#);
-        let old = rows(vec![("id", Arc::new(Int32Array::from(vec![1, 2])))]);
-        let new = rows(vec![("id", Arc::new(Int64Array::from(vec![3]))), ("later", Arc::new(StringArray::from(vec!["x"])))]);
+        let narrow: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+        let later: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+        let (old, new) = (rows(vec![("id", narrow)]), rows(vec![("id", longs(&[3])), ("later", later)]));
         judge.expect(&[old.schema(), new.schema()]);
         judge.push(0, &old).expect("judged");
         judge.push(1, &new).expect("judged");
@@ -234,14 +239,14 @@ mod tests {
         let batch = done.batch.expect("a batch");
         assert_eq!(batch.rules.iter().map(|r| r.outcome.as_str()).collect::<Vec<_>>(), ["passed", "failed", "passed"]);
         assert_eq!(done.objects.values().map(is_rejected).collect::<Vec<_>>(), [false, true], "only the object's own columns count");
-        assert!(DataType::Int64 == *new.schema().field(0).data_type() && done.objects[&1].failures.starts_with("ColumnCount = 1"));
+        assert!(done.objects[&1].failures.starts_with("ColumnCount = 1"), "{}", done.objects[&1].failures);
     }
 
     #[test]
     fn a_failed_batch_rule_is_told_to_each_object_it_accuses() {
         let mut judge = judge(r#"RowCount > 9 labels=["scope"="batch", "action"="fail_batch"], RowCount > 0"#);
         for object in 0..2 {
-            judge.push(object, &rows(vec![("id", Arc::new(Int64Array::from(vec![1])))])).expect("judged");
+            judge.push(object, &rows(vec![("id", longs(&[1]))])).expect("judged");
         }
         let done = judge.finish().expect("judged");
         for judged in done.objects.values() {
@@ -258,7 +263,7 @@ mod tests {
         for (rules, rejected) in [(rules.to_owned(), false), (format!("{rules}, RowCount > 0"), true)] {
             let mut judge = judge(&rules);
             judge.touch(0);
-            judge.push(1, &rows(vec![("id", Arc::new(Int64Array::from(vec![5])))])).expect("judged");
+            judge.push(1, &rows(vec![("id", longs(&[5]))])).expect("judged");
             let done = judge.finish().expect("judged");
             assert_eq!(is_rejected(&done.objects[&0]), rejected, "{rules}");
             let outcomes: Vec<_> = done.objects[&0].report.iter().flat_map(|r| &r.rules).map(|r| r.outcome.as_str()).take(4).collect();

@@ -165,13 +165,16 @@ pub fn read<R: Read + Send>(
     let mut reader = open(input, source, &hint)?;
     let header = reader.resolved().header.clone();
     let mut typed = TypedReader::new(&plan.plan, &header).map_err(|e| PlannedError::Broken(e.to_string()))?;
-    let shared = seen.take().map(|dedupe| typed.share(dedupe)).is_some();
+    let is_shared = seen.is_some();
+    if let Some(dedupe) = seen.take() {
+        typed.share(dedupe);
+    }
     while let Some(block) = reader.next_block()? {
         let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
         each(&rows, &|row_idx| typed.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken)?;
     }
     let counts = typed.counts();
-    if shared {
+    if is_shared {
         *seen = typed.into_dedupe();
     }
     if !counts.agree_with(&plan.plan) {
