@@ -50,6 +50,7 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("quarantine", "format", "the place of a bad record"),
     ("route", "event", "a pattern is matched against a normalized event"),
     ("schema", "format", "blocks that a reader hands out"),
+    ("table", "schema::union", "rows of several versions meet in one file"),
     ("table", "lake::layout", "escaping of partition values: pure text, no store"),
     ("registry", "lake", "the embedded registry lives in the lake"),
     ("broker", "clock", "the embedded log waits on the clock"),

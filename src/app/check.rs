@@ -13,7 +13,7 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::expression::derive::Derive;
 use crate::format::reader::ReadError;
-use crate::quality::report::ObjectVerdict;
+use crate::quality::report::{ObjectVerdict, Report};
 use crate::quarantine::remedy::remedy;
 use crate::route::pattern::Pattern;
 use crate::schema::avro;
@@ -22,7 +22,7 @@ use crate::schema::finding::{Action, FindingCode};
 use crate::schema::record::{DecisionRecord, RowsRecord};
 use crate::stage::catalog::Dataset;
 use crate::stage::judging::Judge;
-use crate::stage::reading::{PlannedError, Question, observe, read};
+use crate::stage::reading::{PlannedError, Question, late_refusal, observe, read};
 
 /// Bad rows shown.
 const SHOWN_MAX: usize = 20;
@@ -137,7 +137,7 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
     let mut judge = Judge::new(dataset, now).map_err(broken)?;
     judge.touch(0);
     let (mut failed, mut n_bad) = (0u64, 0u64);
-    let counts = read(open()?, &plan, &dataset.contract.source, |block| {
+    let counts = read(open()?, &plan, &dataset.contract.source, &mut None, |block, _| {
         for bad in &block.bad {
             n_bad += 1;
             if checked.bad_rows.len() < SHOWN_MAX {
@@ -151,7 +151,7 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
                 });
             }
         }
-        let mut batch = block.batch;
+        let mut batch = block.batch.clone();
         if !dataset.contract.transform.derive.is_empty() {
             let derive = Derive::compile(&dataset.contract.transform.derive, batch.schema_ref())
                 .map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
@@ -172,14 +172,19 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
         Err(PlannedError::Read(ReadError::Input(source))) => return Err(CheckError::File { file: name, source }),
         Err(PlannedError::Broken(detail)) => return Err(broken(detail)),
     };
+    if let Some((reason, detail)) = late_refusal(&dataset.contract, &counts, failed) {
+        return Ok(rejected(checked, reason, detail));
+    }
     let mut held = 0;
-    if let Some((Some(report), verdict)) = judge.finish().remove(&0) {
-        checked.quality = Some(report.to_json());
-        match verdict {
+    // A batch of one: rules of either scope speak of this file.
+    let mut judgement = judge.finish().map_err(broken)?;
+    checked.quality = judgement.batch.as_ref().map(Report::to_json);
+    if let Some(judged) = judgement.objects.remove(&0) {
+        match judged.verdict {
             ObjectVerdict::Accept { .. } => {}
             ObjectVerdict::AcceptMinusRows { rows, .. } => held = rows.count(),
             ObjectVerdict::Reject { .. } => {
-                return Ok(rejected(checked, ReasonCode::QualityRule, crate::stage::judging::failures(&report)));
+                return Ok(rejected(checked, ReasonCode::QualityRule, judged.failures));
             }
         }
     }
@@ -190,10 +195,6 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
         quarantined,
         deduplicated: counts.deduplicated,
     };
-    if counts.is_beyond(dataset.contract.schema.policy.max_bad_row_ratio) {
-        let detail = format!("{} of {} rows are bad", counts.quarantined, counts.physical);
-        return Ok(rejected(checked, ReasonCode::DuplicateRows, detail));
-    }
     let telling = drift.findings.iter().any(|f| f.code != FindingCode::Ty15a);
     if telling || quarantined > 0 || counts.deduplicated > 0 || drift.action != Action::Accept {
         checked.verdict = FileVerdict::AcceptWithDrift;

@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::model::{AvroSchema, Contract, Resolve, Transform};
+use super::model::{AvroSchema, Contract, Transform};
 use super::words::{self, word};
 use crate::domain::time::Span;
 use crate::format::options::SourceOptions;
 use crate::schema::options::{ColumnRules, SchemaOptions, StrictRequired};
+use crate::schema::resolve::Choices;
 
 /// JSON with every default written out, keys sorted except where order means something (`derive`), one line.
 pub fn canonical_json(contract: &Contract) -> String {
@@ -42,7 +43,7 @@ pub fn canonical_json(contract: &Contract) -> String {
     prune(&mut top);
     let mut top = sorted(&top);
     // After the sorting: the order of `derive` is the contract's.
-    let mut transform = transform(&c.transform);
+    let mut transform = transform(&c.transform, &c.schema.resolve);
     prune(&mut transform);
     top["transform"] = transform;
     top.to_string()
@@ -150,14 +151,7 @@ fn rows(c: &Contract) -> Json {
     })
 }
 
-fn transform(t: &Transform) -> Json {
-    let resolve = |r: &Resolve| match r {
-        Resolve::Cast(to) => format!("cast:{to}"),
-        Resolve::Project(to) => format!("project:{to}"),
-        Resolve::MakeCols => "make_cols".to_owned(),
-        Resolve::MakeStruct => "make_struct".to_owned(),
-        Resolve::MatchRegistry => "match_registry".to_owned(),
-    };
+fn transform(t: &Transform, resolve: &Choices) -> Json {
     json!({
         "batch": {
             "linger": span(t.batch.linger), "max_bytes": t.batch.max_bytes.bytes(), "max_files": t.batch.max_files,
@@ -166,7 +160,7 @@ fn transform(t: &Transform) -> Json {
         "derive": t.derive.iter().map(|(name, sql)| (name.clone(), json!(sql))).collect::<Map<_, _>>(),
         "parquet": { "compression": words::compression_text(t.parquet.compression), "row_group_rows": t.parquet.row_group_rows },
         "partition_by": t.partition_by,
-        "resolve": t.resolve.iter().map(|(name, choice)| (name.clone(), json!(resolve(choice)))).collect::<Map<_, _>>(),
+        "resolve": resolve.iter().map(|(name, choice)| (name.clone(), json!(choice.to_string()))).collect::<Map<_, _>>(),
         "select": t.select,
     })
 }

@@ -15,6 +15,7 @@ use crate::quality::syntax::Severity;
 use crate::route::pattern::Pattern;
 use crate::schema::avro::record_from_text;
 use crate::schema::options::StrictRequired;
+use crate::schema::resolve::Resolve;
 
 /// SQL functions that do not depend on their arguments alone (decisions.md 2).
 pub const VOLATILE_FUNCTIONS: [&str; 12] = [
@@ -43,6 +44,7 @@ pub fn lint_with(file: &str, text: &str, contract: &Contract, more: impl FnOnce(
     let mut linter = Linter { root, faults: Faults::new(file) };
     check_columns(contract, &mut linter);
     check_column_rules(contract, &mut linter);
+    check_resolve(contract, &mut linter);
     check_derive(contract, &mut linter);
     check_location(contract, &mut linter);
     check_avro(contract, &mut linter);
@@ -120,7 +122,7 @@ fn check_columns(contract: &Contract, linter: &mut Linter) {
     for column in contract.schema.dedupe.iter().flat_map(|d| &d.key) {
         exists(&["rows", "dedupe", "key"], column, &[]);
     }
-    for column in contract.transform.resolve.keys() {
+    for column in contract.schema.resolve.keys() {
         exists(&["transform", "resolve", column], column, &[]);
     }
     for column in contract.transform.select.iter().flatten() {
@@ -157,6 +159,26 @@ fn check_column_rules(contract: &Contract, linter: &mut Linter) {
     }
     if let [_, second, ..] = event_times.as_slice() {
         linter.fault(&["schema", "columns", second, "event_time"], format!("also on {}", event_times[0]), Some("name one".to_owned()));
+    }
+}
+
+/// Choices whose columns would not follow from contract and registered version, and nulls where none may be.
+fn check_resolve(contract: &Contract, linter: &mut Linter) {
+    for (column, choice) in &contract.schema.resolve {
+        let path = ["transform", "resolve", column.as_str()];
+        match choice {
+            Resolve::MakeCols | Resolve::MakeStruct => {
+                let why = format!("{choice} would give the table a column or field for each type that some file happens to hold");
+                let remedy = "cast:string keeps every value as text, project:TYPE one type and the originals in a raw column";
+                linter.fault(&path, why, Some(remedy.to_owned()));
+            }
+            Resolve::Project(_) if contract.schema.is_identity(column) || contract.schema.is_required(column) => {
+                let remedy = format!("write cast:{}", choice.target().map(ToString::to_string).unwrap_or_default());
+                linter.fault(&path, format!("{choice} makes null of other values, and {column} must have one"), Some(remedy));
+            }
+            _ if column.contains('.') => linter.fault(&path, "is not a column of the table but a part of one", None),
+            _ => {}
+        }
     }
 }
 
@@ -248,6 +270,16 @@ mod tests {
         let text = format!("dataset: a\n{yaml}\n");
         let contract = parse("c.yaml", &text).expect("parses").with_avro(AVRO);
         lint("c.yaml", &text, &contract).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn choices_that_make_no_sound_table_are_refused() {
+        let yaml = "schema: { required: [order_id] }\ntransform:\n  resolve:\n    order_id: project:long\n    ts: make_cols";
+        let faults = linted(yaml);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].starts_with("c.yaml:5:") && faults[0].contains("makes null of other values"), "{}", faults[0]);
+        assert!(faults[1].starts_with("c.yaml:6:") && faults[1].contains("each type that some file happens to hold"), "{}", faults[1]);
+        assert!(linted("transform: { resolve: { order_id: cast:string, ts: match_registry } }").is_empty());
     }
 
     #[test]

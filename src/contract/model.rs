@@ -1,7 +1,5 @@
 //! A dataset's contract with every default resolved.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 
 use crate::domain::names::{DatasetName, Subject};
@@ -162,9 +160,9 @@ pub enum OnLate {
     Quarantine,
 }
 
+/// `resolve` stands with the options of the schema: it decides how files are read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transform {
-    pub resolve: BTreeMap<String, Resolve>,
     /// Column and SQL scalar expression, in the contract's order.
     pub derive: Vec<(String, String)>,
     /// `None`: every column stays.
@@ -172,18 +170,6 @@ pub struct Transform {
     pub partition_by: Vec<String>,
     pub batch: BatchOptions,
     pub parquet: ParquetOptions,
-}
-
-/// Glue's resolveChoice of one column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resolve {
-    /// The type's word; what does not cast is a bad value.
-    Cast(String),
-    /// Only values of that type stay.
-    Project(String),
-    MakeCols,
-    MakeStruct,
-    MatchRegistry,
 }
 
 /// When a batch is sealed, and over how many shards a dataset is spread.

@@ -64,7 +64,7 @@ fn read_contract(root: &Item<'_>, text: &str, faults: &mut Faults) -> Option<Con
         read_lateness(lateness, &mut contract.lateness, faults);
     }
     if let Some(transform) = fields.section("transform", faults) {
-        read_transform(transform, &mut contract.transform, faults);
+        read_transform(transform, &mut contract.transform, &mut contract.schema.resolve, faults);
     }
     let derived = &contract.transform.derive;
     contract.schema.partition_columns = (contract.transform.partition_by.iter())

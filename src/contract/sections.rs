@@ -1,12 +1,13 @@
 //! The larger sections of a contract: source, schema, rows, lateness, transform.
 
 use super::fields::{Faults, Fields, Item};
-use super::model::{Contract, Lateness, ParquetOptions, Pending, Resolve, Transform};
+use super::model::{Contract, Lateness, ParquetOptions, Pending, Transform};
 use super::parse::read_avro;
 use super::tree::Value;
 use super::words;
 use crate::format::options::{CsvDialect, CsvOptions, Encoding, JsonOptions, Limits};
 use crate::schema::options::{BooleanTokens, ColumnRules, ConflictingDuplicate, Dedupe, ExactDuplicate, Policy, StrictRequired};
+use crate::schema::resolve::{Choices, Resolve};
 
 pub(super) fn read_source(mut fields: Fields<'_>, contract: &mut Contract, faults: &mut Faults) {
     fields.set("formats", &mut contract.source.formats, faults, |item, faults| {
@@ -239,11 +240,11 @@ pub(super) fn read_lateness(mut fields: Fields<'_>, lateness: &mut Lateness, fau
     fields.finish(faults);
 }
 
-pub(super) fn read_transform(mut fields: Fields<'_>, transform: &mut Transform, faults: &mut Faults) {
+pub(super) fn read_transform(mut fields: Fields<'_>, transform: &mut Transform, choices: &mut Choices, faults: &mut Faults) {
     if let Some(resolve) = fields.take("resolve") {
         for (column, item) in resolve.entries(faults) {
             if let Some(choice) = item.name(faults).and_then(|text| read_resolve(&item, &text, faults)) {
-                transform.resolve.insert(column.to_owned(), choice);
+                choices.insert(column.to_owned(), choice);
             }
         }
     }
@@ -286,17 +287,11 @@ pub(super) fn read_transform(mut fields: Fields<'_>, transform: &mut Transform, 
 }
 
 fn read_resolve(item: &Item<'_>, text: &str, faults: &mut Faults) -> Option<Resolve> {
-    let resolve = match text.split_once(':') {
-        Some(("cast", word)) if !word.trim().is_empty() => Some(Resolve::Cast(word.trim().to_owned())),
-        Some(("project", word)) if !word.trim().is_empty() => Some(Resolve::Project(word.trim().to_owned())),
-        None if text == "make_cols" => Some(Resolve::MakeCols),
-        None if text == "make_struct" => Some(Resolve::MakeStruct),
-        None if text == "match_registry" => Some(Resolve::MatchRegistry),
-        _ => None,
-    };
+    let resolve = text.parse().ok();
     if resolve.is_none() {
-        let remedy = "allowed: cast:TYPE, project:TYPE, make_cols, make_struct, match_registry".to_owned();
-        faults.at(item.place(), &item.path, format!("{text:?} is not known"), Some(remedy));
+        let remedy = "allowed: cast:TYPE, project:TYPE, match_registry; TYPE is boolean, int, long, float, double, decimal(P,S), string, \
+                      bytes, date, timestamp or a schema's word for a timestamp";
+        faults.at(item.place(), &item.path, format!("{text:?} is not known"), Some(remedy.to_owned()));
     }
     resolve
 }

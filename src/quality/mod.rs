@@ -7,6 +7,7 @@
 //! Deliberately absent: a SQL engine (`where` comes through [`plan::PredicateCompiler`]), history, files and
 //! other data sets; rules that need them are reported as not evaluated, with the reason.
 
+pub mod batch;
 pub mod catalog;
 pub mod columns;
 pub mod condition;

@@ -97,10 +97,23 @@ impl Plan {
     /// # Errors
     /// Labels nobody understands and `where` texts that do not compile.
     pub fn compile(ruleset: &Ruleset, schema: &Schema, predicates: &dyn PredicateCompiler) -> Result<Self, Vec<Diagnostic>> {
+        Self::bound(ruleset, Some((schema, predicates)))
+    }
+
+    /// For an object of which no row is there to tell its columns: only the number of rows is judged, every
+    /// other rule is not evaluated (decisions.md 42).
+    ///
+    /// # Errors
+    /// Labels nobody understands.
+    pub fn without_rows(ruleset: &Ruleset) -> Result<Self, Vec<Diagnostic>> {
+        Self::bound(ruleset, None)
+    }
+
+    fn bound(ruleset: &Ruleset, rows: Option<(&Schema, &dyn PredicateCompiler)>) -> Result<Self, Vec<Diagnostic>> {
         let mut faults = lint::labels(ruleset);
-        let column_names = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let column_names = rows.iter().flat_map(|(schema, _)| schema.fields()).map(|f| f.name().clone()).collect();
         let plan = Compiled { column_names, measures: Vec::new(), leaves: Vec::new(), rules: Vec::new(), filters: Vec::new() };
-        let mut binder = Binder { ruleset, schema, predicates, plan, filter_texts: Vec::new(), faults: &mut faults };
+        let mut binder = Binder { ruleset, rows, plan, filter_texts: Vec::new(), faults: &mut faults };
         for node in &ruleset.rules {
             let rule = PlannedRule {
                 text: node.to_string(),
@@ -128,8 +141,7 @@ impl Plan {
 
 struct Binder<'a> {
     ruleset: &'a Ruleset,
-    schema: &'a Schema,
-    predicates: &'a dyn PredicateCompiler,
+    rows: Option<(&'a Schema, &'a dyn PredicateCompiler)>,
     plan: Compiled,
     filter_texts: Vec<String>,
     faults: &'a mut Vec<Diagnostic>,
@@ -148,7 +160,11 @@ impl Binder<'_> {
 
     fn leaf(&mut self, rule: &Rule, in_composite: bool) -> usize {
         let idx = self.plan.leaves.len();
-        let filter = rule.filter.as_deref().and_then(|text| self.filter(rule, text));
+        let filter = match (self.rows, rule.filter.as_deref()) {
+            (Some((schema, predicates)), Some(text)) => self.filter(rule, text, schema, predicates),
+            _ => None,
+        };
+        let schema = self.rows.map(|(schema, _)| schema);
         let mut leaf = Leaf {
             kind: rule.kind,
             parameters: rule.parameters.iter().map(|p| condition::parameter(self.ruleset, p)).collect(),
@@ -160,12 +176,15 @@ impl Binder<'_> {
             in_composite,
             is_pattern: matches!(rule.condition, Some(Condition::Text(TextCondition::Matches { .. }))),
         };
-        match bind(self.ruleset, rule, Some(self.schema)) {
+        match bind(self.ruleset, rule, schema) {
+            Ok(_) if schema.is_none() && rule.kind != RuleKind::RowCount => {
+                leaf.hindrance = Some(Hindrance::NotEvaluated("the object has no rows".to_owned()));
+            }
             Err(hindrance) => leaf.hindrance = Some(hindrance),
             Ok(bound) => {
                 leaf.want = bound.want;
                 leaf.threshold = bound.threshold;
-                for measure in measures(rule.kind, &bound.columns, idx, self.schema) {
+                for measure in measures(rule.kind, &bound.columns, idx, schema) {
                     let measured = Measured { measure, filter };
                     let known = self.plan.measures.iter().position(|m| *m == measured);
                     leaf.measures.push(known.unwrap_or_else(|| {
@@ -179,12 +198,12 @@ impl Binder<'_> {
         idx
     }
 
-    fn filter(&mut self, rule: &Rule, text: &str) -> Option<usize> {
+    fn filter(&mut self, rule: &Rule, text: &str, schema: &Schema, predicates: &dyn PredicateCompiler) -> Option<usize> {
         let text = condition::plain(text);
         if let Some(known) = self.filter_texts.iter().position(|t| *t == text) {
             return Some(known);
         }
-        match self.predicates.compile(&text, self.schema) {
+        match predicates.compile(&text, schema) {
             Ok(predicate) => {
                 self.filter_texts.push(text);
                 self.plan.filters.push(predicate);
@@ -254,7 +273,7 @@ fn is_null_only(want: &Want) -> bool {
     matches!(want, Want::Number(Test::Compare { operand: None, .. }))
 }
 
-fn measures(kind: RuleKind, columns: &[usize], leaf: usize, schema: &Schema) -> Vec<Measure> {
+fn measures(kind: RuleKind, columns: &[usize], leaf: usize, schema: Option<&Schema>) -> Vec<Measure> {
     let Some(column) = columns.first().copied() else {
         return if kind == RuleKind::RowCount { vec![Measure::Rows] } else { Vec::new() };
     };
@@ -268,7 +287,7 @@ fn measures(kind: RuleKind, columns: &[usize], leaf: usize, schema: &Schema) -> 
         RuleKind::Mean | RuleKind::Sum | RuleKind::StandardDeviation | RuleKind::Variance => vec![Measure::Moments { column }],
         RuleKind::ColumnCorrelation => vec![Measure::Together { x: column, y: columns.get(1).copied().unwrap_or(column) }],
         RuleKind::ColumnLength => vec![Measure::Compliance { column, leaf }, Measure::Lengths { column }],
-        RuleKind::ColumnValues if ColumnClass::of(schema.field(column).data_type()) == ColumnClass::Number => {
+        RuleKind::ColumnValues if schema.is_some_and(|s| ColumnClass::of(s.field(column).data_type()) == ColumnClass::Number) => {
             vec![Measure::Compliance { column, leaf }, Measure::Moments { column }]
         }
         RuleKind::ColumnValues | RuleKind::ColumnDataType | RuleKind::DataFreshness => vec![Measure::Compliance { column, leaf }],

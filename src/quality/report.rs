@@ -118,6 +118,19 @@ pub struct RuleResult {
     pub samples: Vec<Sample>,
 }
 
+impl RuleResult {
+    /// What the outcome asks for; `None`: nothing.
+    pub fn consequence(&self, default_action: Action, on_not_evaluated: OnNotEvaluated) -> Option<Action> {
+        match (&self.outcome, on_not_evaluated) {
+            (Outcome::Passed, _) | (Outcome::NotEvaluated { .. }, OnNotEvaluated::Pass) => None,
+            (Outcome::NotEvaluated { .. }, OnNotEvaluated::Warn) => Some(Action::Warn),
+            (Outcome::Failed { .. }, _) | (Outcome::NotEvaluated { .. }, OnNotEvaluated::Fail) => {
+                Some(self.action.unwrap_or(default_action))
+            }
+        }
+    }
+}
+
 /// Everything the rules said of one object, or of several merged.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -136,6 +149,49 @@ pub enum ObjectVerdict {
     AcceptMinusRows { rows: RowSet, by_rule: Vec<(String, RowSet)>, warnings: Vec<usize> },
     /// `failed` are indexes of rules.
     Reject { failed: Vec<usize>, warnings: Vec<usize> },
+}
+
+/// What rules hold against an object, before it is weighed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Held {
+    pub warnings: Vec<usize>,
+    pub failed: Vec<usize>,
+    pub by_rule: Vec<(String, RowSet)>,
+}
+
+impl Held {
+    pub(crate) fn verdict(self) -> ObjectVerdict {
+        let Held { warnings, failed, by_rule } = self;
+        if !failed.is_empty() {
+            return ObjectVerdict::Reject { failed, warnings };
+        }
+        if by_rule.is_empty() {
+            return ObjectVerdict::Accept { warnings };
+        }
+        let mut rows = RowSet::default();
+        by_rule.iter().for_each(|(_, failing)| rows.union_with(failing));
+        ObjectVerdict::AcceptMinusRows { rows, by_rule, warnings }
+    }
+}
+
+impl ObjectVerdict {
+    /// The verdict of both.
+    #[must_use]
+    pub fn and(self, other: ObjectVerdict) -> ObjectVerdict {
+        let (mut held, more) = (self.held(), other.held());
+        held.warnings.extend(more.warnings);
+        held.failed.extend(more.failed);
+        held.by_rule.extend(more.by_rule);
+        held.verdict()
+    }
+
+    fn held(self) -> Held {
+        match self {
+            ObjectVerdict::Accept { warnings } => Held { warnings, ..Held::default() },
+            ObjectVerdict::AcceptMinusRows { by_rule, warnings, .. } => Held { warnings, by_rule, ..Held::default() },
+            ObjectVerdict::Reject { failed, warnings } => Held { warnings, failed, ..Held::default() },
+        }
+    }
 }
 
 impl Report {
@@ -177,6 +233,13 @@ impl Report {
         Some(Self::of(measured))
     }
 
+    /// The same report with the rules of one scope only; it still merges whole.
+    #[must_use]
+    pub fn only(mut self, scope: Scope) -> Self {
+        self.rules.retain(|r| r.scope == scope);
+        self
+    }
+
     /// Rules of this outcome: `passed`, `failed` or `not_evaluated`.
     pub fn count(&self, outcome: &str) -> u64 {
         self.rules.iter().filter(|r| r.outcome.as_str() == outcome).count() as u64
@@ -190,30 +253,16 @@ impl Report {
     /// What follows from the rules of one scope. A rule that should hold rows back but names none rejects,
     /// since a failure must not pass for lack of rows.
     pub fn verdict_in(&self, scope: Scope, default_action: Action, on_not_evaluated: OnNotEvaluated) -> ObjectVerdict {
-        let (mut warnings, mut failed, mut by_rule) = (Vec::new(), Vec::new(), Vec::new());
-        let mut rows = RowSet::default();
+        let mut held = Held::default();
         for rule in self.rules.iter().filter(|r| r.scope == scope) {
-            let counts = match (&rule.outcome, on_not_evaluated) {
-                (Outcome::Passed, _) | (Outcome::NotEvaluated { .. }, OnNotEvaluated::Pass) => continue,
-                (Outcome::NotEvaluated { .. }, OnNotEvaluated::Warn) => Action::Warn,
-                (Outcome::Failed { .. }, _) | (Outcome::NotEvaluated { .. }, OnNotEvaluated::Fail) => rule.action.unwrap_or(default_action),
-            };
-            match (counts, rule.failing_rows.as_ref().filter(|r| !r.is_empty())) {
-                (Action::Warn, _) => warnings.push(rule.index),
-                (Action::QuarantineRows, Some(failing)) => {
-                    rows.union_with(failing);
-                    by_rule.push((rule.text.clone(), failing.clone()));
-                }
-                _ => failed.push(rule.index),
+            let Some(action) = rule.consequence(default_action, on_not_evaluated) else { continue };
+            match (action, rule.failing_rows.as_ref().filter(|r| !r.is_empty())) {
+                (Action::Warn, _) => held.warnings.push(rule.index),
+                (Action::QuarantineRows, Some(failing)) => held.by_rule.push((rule.text.clone(), failing.clone())),
+                _ => held.failed.push(rule.index),
             }
         }
-        if !failed.is_empty() {
-            ObjectVerdict::Reject { failed, warnings }
-        } else if !by_rule.is_empty() {
-            ObjectVerdict::AcceptMinusRows { rows, by_rule, warnings }
-        } else {
-            ObjectVerdict::Accept { warnings }
-        }
+        held.verdict()
     }
 
     /// The report for people and machines; at most twenty positions per rule.

@@ -26,8 +26,9 @@ pub struct RowFinding {
 pub struct RowLetter {
     /// `bucket/key`.
     file: String,
-    /// `None`: the reader knows no place (Parquet and Avro rows have a number only in `row`).
     place: Option<Place>,
+    /// Zero-based number among the file's records, where no more of its place is known.
+    row: Option<u64>,
     source: SourceText,
     finding: RowFinding,
 }
@@ -69,7 +70,13 @@ impl RowLetter {
         let shown = String::from_utf8_lossy(source);
         let kept = cut(&shown, SOURCE_TEXT_MAX);
         let complete = kept.len() == shown.len();
-        Self { file: file.to_owned(), place, source: SourceText::Text { text: kept.to_owned(), complete }, finding }
+        Self { file: file.to_owned(), place, row: None, source: SourceText::Text { text: kept.to_owned(), complete }, finding }
+    }
+
+    /// A letter of a row whose number is known and nothing else of its place: it was read long ago.
+    #[must_use]
+    pub fn numbered(self, row: Option<u64>) -> Self {
+        Self { row, ..self }
     }
 
     /// As [`RowLetter::new`], with sensitive columns hidden. With `cells` (column name, text) the
@@ -90,7 +97,7 @@ impl RowLetter {
             finding.detail = REDACTED.to_owned();
         }
         let Some(cells) = cells else {
-            return Self { file: file.to_owned(), place, source: SourceText::Withheld, finding };
+            return Self { file: file.to_owned(), place, row: None, source: SourceText::Withheld, finding };
         };
         let told: Map<String, Value> = cells
             .iter()
@@ -115,6 +122,8 @@ impl RowLetter {
             out.insert("line".to_owned(), Value::from(place.line));
             out.insert("byte_offset".to_owned(), Value::from(place.byte_offset));
             out.insert("byte_len".to_owned(), Value::from(place.byte_len));
+        } else if let Some(row) = self.row {
+            out.insert("row".to_owned(), Value::from(row));
         }
         out.insert("reason".to_owned(), Value::from(self.finding.reason.as_str()));
         out.insert("detail".to_owned(), Value::from(cut(&self.finding.detail, SOURCE_TEXT_MAX)));

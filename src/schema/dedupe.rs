@@ -1,15 +1,19 @@
-//! Duplicates within a file, on typed values (decisions.md 37): after casts and row quarantine, first
-//! wins, a null key part never matches.
+//! Duplicates on typed values (decisions.md 37): after casts and row quarantine, first wins, a null key
+//! part never matches. Within one file, or across the files of a batch in the order of its plan.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::plan::{OnConflict, OnExact, PlannedDedupe};
+use super::arrow::arrow_field;
+use super::plan::{OnConflict, OnExact, PlannedDedupe, ReadPlan};
+use super::shape::RecordShape;
+use super::union::Union;
 
 /// What becomes of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,24 +27,61 @@ pub enum Verdict {
     Conflicting,
 }
 
-/// Rows seen so far, by fingerprint: 32 bytes and a little per distinct key of the file.
+/// Rows seen so far, by fingerprint: 32 bytes and a little per distinct key; across files another 16 for
+/// those of the file being read.
 pub struct Dedupe {
     plan: PlannedDedupe,
+    compared: Union,
     key: Vec<usize>,
-    n_registered: usize,
     seen: HashMap<u128, u128>,
+    /// Across files: keys the file being read brought.
+    brought: Option<Vec<u128>>,
     converters: Option<(RowConverter, RowConverter)>,
-    /// Conflicts seen where the contract rejects the file for one.
+    /// Conflicts seen in this file where the contract rejects the file for one.
     pub rejecting: u64,
 }
 
+/// Columns of one file that its rows are compared over: those registered before it, in onboarding all, and the key.
+fn compared(plan: &ReadPlan, shape: &RecordShape) -> Schema {
+    let n = if plan.n_registered == 0 { shape.fields.len() } else { plan.n_registered };
+    let key = plan.dedupe.iter().flat_map(|d| &d.key);
+    let late = key.filter_map(|k| shape.fields.iter().skip(n).find(|f| f.name == *k));
+    Schema::new(shape.fields.iter().take(n).chain(late).map(arrow_field).collect::<Vec<_>>())
+}
+
 impl Dedupe {
-    /// `None` if a key column is not among the batch's columns: then nothing can match.
-    /// Rows are compared over the first `n_registered` columns.
-    pub fn new(plan: &PlannedDedupe, names: &[String], n_registered: usize) -> Option<Self> {
-        let key: Option<Vec<usize>> = plan.key.iter().map(|k| names.iter().position(|n| n == k)).collect();
+    /// Within one file. `None`: nothing can match, since nothing is asked or a key column does not exist.
+    pub fn within(plan: &ReadPlan, shape: &RecordShape) -> Option<Self> {
+        Self::new(plan.dedupe.as_ref()?, Union::of([&compared(plan, shape)]), None)
+    }
+
+    /// Across files, read in this order; [`Dedupe::keep`] or [`Dedupe::forget`] after each. Rows are compared
+    /// over the columns any of them had registered; what a file lacks is null.
+    pub fn across(files: &[(&ReadPlan, RecordShape)]) -> Option<Self> {
+        let schemas: Vec<Schema> = files.iter().map(|(plan, shape)| compared(plan, shape)).collect();
+        Self::new(files.iter().find_map(|(plan, _)| plan.dedupe.as_ref())?, Union::of(&schemas), Some(Vec::new()))
+    }
+
+    fn new(plan: &PlannedDedupe, compared: Union, brought: Option<Vec<u128>>) -> Option<Self> {
+        let key: Option<Vec<usize>> = plan.key.iter().map(|k| compared.schema().index_of(k).ok()).collect();
         let key = key.filter(|k| !k.is_empty())?;
-        Some(Self { plan: plan.clone(), key, n_registered, seen: HashMap::new(), converters: None, rejecting: 0 })
+        Some(Self { plan: plan.clone(), compared, key, seen: HashMap::new(), brought, converters: None, rejecting: 0 })
+    }
+
+    /// The file's rows land: the next file's duplicates of them do not.
+    pub fn keep(&mut self) {
+        self.rejecting = 0;
+        if let Some(brought) = &mut self.brought {
+            brought.clear();
+        }
+    }
+
+    /// The file does not land: its rows were never first.
+    pub fn forget(&mut self) {
+        self.rejecting = 0;
+        for key in self.brought.iter_mut().flat_map(|b| b.drain(..)) {
+            self.seen.remove(&key);
+        }
     }
 
     /// Judges the rows of a batch in file order.
@@ -48,14 +89,14 @@ impl Dedupe {
     /// # Errors
     /// Arrow cannot compare a column's type.
     pub fn judge(&mut self, batch: &RecordBatch) -> Result<Vec<Verdict>, ArrowError> {
+        let batch = self.compared.conform(batch)?;
         let key: Vec<ArrayRef> = self.key.iter().map(|c| batch.column(*c).clone()).collect();
-        let all: Vec<ArrayRef> = batch.columns().iter().take(self.n_registered).cloned().collect();
         let (key_rows, all_rows) = {
             let (keys, rows) = match &mut self.converters {
                 Some(converters) => converters,
-                none => none.insert((converter(&key)?, converter(&all)?)),
+                none => none.insert((converter(&key)?, converter(batch.columns())?)),
             };
-            (keys.convert_columns(&key)?, rows.convert_columns(&all)?)
+            (keys.convert_columns(&key)?, rows.convert_columns(batch.columns())?)
         };
         let mut verdicts = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
@@ -64,9 +105,13 @@ impl Dedupe {
                 continue;
             }
             let digest = xxh3_128(all_rows.row(row).as_ref());
-            let verdict = match self.seen.entry(xxh3_128(key_rows.row(row).as_ref())) {
+            let fingerprint = xxh3_128(key_rows.row(row).as_ref());
+            let verdict = match self.seen.entry(fingerprint) {
                 Entry::Vacant(slot) => {
                     slot.insert(digest);
+                    if let Some(brought) = &mut self.brought {
+                        brought.push(fingerprint);
+                    }
                     Verdict::Land
                 }
                 Entry::Occupied(first) => {
@@ -96,4 +141,71 @@ impl Dedupe {
 
 fn converter(columns: &[ArrayRef]) -> Result<RowConverter, ArrowError> {
     RowConverter::new(columns.iter().map(|c| SortField::new(c.data_type().clone())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::options::SourceOptions;
+    use crate::schema::avro;
+    use crate::schema::drift::Drift;
+    use crate::schema::options::{self, ConflictingDuplicate, ExactDuplicate, SchemaOptions};
+    use crate::schema::read::{RowCounts, TypedReader};
+    use crate::schema::testing::{record, run, text_file};
+
+    fn options(conflicting_duplicate: ConflictingDuplicate) -> SchemaOptions {
+        let key = vec!["id".to_owned()];
+        let dedupe = options::Dedupe { key, exact_duplicate: ExactDuplicate::Drop, conflicting_duplicate };
+        SchemaOptions { dedupe: Some(dedupe), ..SchemaOptions::default() }
+    }
+
+    /// `landed/quarantined/deduplicated` of each file, read one after the other; the file at `refused` does not land.
+    fn batch(o: &SchemaOptions, files: &[(&str, &str, &[&str])], refused: Option<usize>) -> Vec<String> {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(registered, header, rows)| {
+                let file = text_file(header, &rows.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>());
+                let Drift { plan, .. } = run(Some(&record(registered)), None, o, &SourceOptions::default(), &file).drift;
+                (plan.expect("the file lands"), file)
+            })
+            .collect();
+        let plans: Vec<_> = files.iter().map(|(plan, _)| (plan, avro::record_from_json(&plan.schema).expect("own schema"))).collect();
+        let mut seen = Dedupe::across(&plans);
+        let mut out = Vec::new();
+        for (index, (plan, file)) in files.iter().enumerate() {
+            let mut reader = TypedReader::new(plan, &file.header).expect("own plan");
+            reader.share(seen.take().expect("a key"));
+            file.blocks.iter().for_each(|block| drop(reader.push(block).expect("typed")));
+            let RowCounts { physical, landed, quarantined, deduplicated, rejecting, .. } = reader.counts();
+            assert_eq!(physical, landed + quarantined + deduplicated);
+            assert!(reader.counts().agree_with(plan), "duplicates of other files are no surprise to the plan");
+            out.push(format!("{landed}/{quarantined}/{deduplicated}{}", if rejecting > 0 { "!" } else { "" }));
+            seen = reader.into_dedupe();
+            let dedupe = seen.as_mut().expect("comes back");
+            if refused == Some(index) { dedupe.forget() } else { dedupe.keep() }
+        }
+        out
+    }
+
+    #[test]
+    fn the_first_of_a_batch_wins_in_the_order_of_its_plan() {
+        let schema = "id:long! v:string?";
+        let files: &[(&str, &str, &[&str])] =
+            &[(schema, "id|v", &["1|a", "2|b", "1|a"]), (schema, "v|id", &["a|1", "x|2", "c|3"]), (schema, "id|v", &["3|c", "3|d", "4|e"])];
+        let o = options(ConflictingDuplicate::KeepFirstQuarantineRest);
+        assert_eq!(batch(&o, files, None), ["2/0/1", "1/1/1", "1/1/1"]);
+        assert_eq!(batch(&o, files, Some(0)), ["2/0/1", "3/0/0", "1/1/1"], "what does not land was never first");
+        assert_eq!(batch(&o, files, Some(1)), ["2/0/1", "1/1/1", "2/1/0"]);
+        let o = options(ConflictingDuplicate::RejectFile);
+        assert_eq!(batch(&o, files, None), ["2/0/1", "1/1/1!", "1/1/1!"], "a file is rejected for its own conflicts only");
+    }
+
+    #[test]
+    fn files_of_two_versions_are_compared_over_the_columns_of_both() {
+        let files: &[(&str, &str, &[&str])] = &[
+            ("id:int! v:string?", "id|v", &["1|a", "2|b", "3|c"]),
+            ("id:long! v:string? later:string?", "id|v|later", &["1|a|", "2|b|new", "4|d|"]),
+        ];
+        assert_eq!(batch(&options(ConflictingDuplicate::KeepFirstQuarantineRest), files, None), ["3/0/0", "1/1/1"]);
+    }
 }

@@ -31,7 +31,9 @@ pub mod plan;
 pub mod read;
 pub mod reading;
 pub mod record;
+pub mod resolve;
 pub mod shape;
+pub mod union;
 
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,7 @@ use super::matching::{Matched, Matcher, unique_names};
 use super::number::literal;
 use super::options::{ColumnRules, SchemaOptions};
 use super::reading::{ANY_HINT, Bin, Value};
+use super::resolve::{Resolve, measured};
 use super::shape::{Field, RecordShape, Shape, TimeUnit, ZoneKind};
 
 /// What kind of file the blocks came from.
@@ -124,7 +125,7 @@ impl Observer {
         source: &SourceOptions,
         header: &[String],
     ) -> Result<Self, RuleError> {
-        let expected = registered.cloned().unwrap_or_else(|| implied_shape(options));
+        let expected = registered.map_or_else(|| implied_shape(options), |shape| measured(shape, &options.resolve));
         let nulls = &source.csv.null_tokens;
         let casters = Casters::new(&expected, &options.columns, nulls)?;
         let n_nodes = casters.nodes.len();
@@ -247,9 +248,10 @@ impl Observer {
 
 /// Columns the contract itself types: formats and boolean tokens say what they are.
 fn implied_shape(options: &SchemaOptions) -> RecordShape {
-    let mut fields = Vec::new();
+    let target = |(name, choice): (&String, &Resolve)| choice.target().map(|shape| Field::nullable(name, shape.clone()));
+    let mut fields: Vec<Field> = options.resolve.iter().filter_map(target).collect();
     for (name, rules) in &options.columns {
-        if name.contains(['.', '[', '{']) {
+        if name.contains(['.', '[', '{']) || fields.iter().any(|f| f.name == *name) {
             continue;
         }
         let formats: Vec<Format> = rules.formats.iter().filter_map(|f| Format::new(f)).collect();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::resolve::Choices;
+
 /// `schema.compatibility`: the registry's modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compatibility {
@@ -162,6 +164,8 @@ pub struct SchemaOptions {
     pub dedupe: Option<Dedupe>,
     /// Source columns of `transform.partition_by`.
     pub partition_columns: Vec<String>,
+    /// `transform.resolve`: columns whose type the contract sets.
+    pub resolve: Choices,
 }
 
 impl SchemaOptions {

@@ -71,11 +71,16 @@ pub struct TypedBlock {
     pub batch: RecordBatch,
     /// Physical row number per row of `batch`.
     pub rows: Vec<u64>,
+    /// Record of the block per row of `batch`.
+    at: Vec<usize>,
     /// In file order.
     pub bad: Vec<BadRow>,
     /// Exact duplicates dropped.
     pub n_deduplicated: u64,
 }
+
+/// Place and source text of a typed row, by its number in the batch.
+pub type Origin<'a> = &'a dyn Fn(usize) -> (Place, Vec<u8>);
 
 /// Counts over all blocks: `physical = landed + quarantined + deduplicated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -153,9 +158,7 @@ impl TypedReader {
         if plan.rescued {
             fields.push(ArrowField::new(RESCUED, map_type(DataType::Utf8), true));
         }
-        let names: Vec<String> = shape.fields.iter().map(|f| f.name.clone()).collect();
-        let n_compared = if plan.n_registered == 0 { shape.fields.len() } else { plan.n_registered };
-        let dedupe = plan.dedupe.as_ref().and_then(|d| Dedupe::new(d, &names, n_compared));
+        let dedupe = Dedupe::within(plan, &shape);
         let is_sensitive = |name: &String| plan.columns.get(name).is_some_and(|c| c.sensitive);
         let mut sensitive: Vec<bool> = plan.header.iter().map(is_sensitive).collect();
         for (field, position) in shape.fields.iter().zip(&plan.positions) {
@@ -177,6 +180,26 @@ impl TypedReader {
             sensitive,
             counts: RowCounts::default(),
         })
+    }
+
+    /// Looks for duplicates among the rows of other files too.
+    pub fn share(&mut self, dedupe: Dedupe) {
+        self.dedupe = Some(dedupe);
+    }
+
+    /// What [`TypedReader::share`] lent, with the rows of this file.
+    pub fn into_dedupe(self) -> Option<Dedupe> {
+        self.dedupe
+    }
+
+    /// Place and source text of a row that landed, for whoever refuses it later. `block` is the one it was typed from.
+    pub fn origin(&self, block: &Block, typed: &TypedBlock, row_idx: usize) -> (Place, Vec<u8>) {
+        let at = typed.at[row_idx];
+        let places = match block {
+            Block::Text(b) => &b.places,
+            Block::Tree(b) => &b.places,
+        };
+        (places[at], self.source_text(block, at))
     }
 
     /// Schema of all batches.
@@ -283,8 +306,7 @@ impl TypedReader {
             self.counts.landed + self.counts.quarantined + self.counts.deduplicated,
             "every record lands, is quarantined or is deduplicated"
         );
-        let rows = rows.into_iter().map(|i| places[i].row).collect();
-        Ok(TypedBlock { batch, rows, bad, n_deduplicated })
+        Ok(TypedBlock { batch, rows: rows.iter().map(|i| places[*i].row).collect(), at: rows, bad, n_deduplicated })
     }
 
     fn text(&self, block: &TextBlock, work: &mut Work) {

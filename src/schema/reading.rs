@@ -93,6 +93,11 @@ bins! {
 pub const BIN_COUNT: usize = Bin::Bad as usize + 1;
 
 impl Bin {
+    /// A value of the type as it is, whatever the contract's list, range and pattern say of it.
+    pub fn is_of_type(self) -> bool {
+        matches!(self, Bin::Exact | Bin::SubZeros | Bin::Code | Bin::Range | Bin::Pattern)
+    }
+
     /// Neither null nor absent: counts in the denominator of β.
     pub fn has_value(self) -> bool {
         !matches!(self, Bin::Null | Bin::Absent)

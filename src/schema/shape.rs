@@ -117,6 +117,31 @@ impl RecordShape {
 }
 
 impl Shape {
+    /// The scalar type of this word: the words of [`Shape`]'s Display, and `timestamp` for its usual form.
+    pub fn scalar(word: &str) -> Option<Self> {
+        let decimal = |inside: &str| {
+            let (precision, scale) = inside.split_once(',')?;
+            let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+            ((1..=PRECISION_MAX).contains(&precision) && scale <= precision).then_some(Shape::Decimal { precision, scale })
+        };
+        let timestamp = |unit, zone| Some(Shape::Timestamp { unit, zone });
+        match word {
+            "boolean" => Some(Shape::Boolean),
+            "int" => Some(Shape::Int),
+            "long" => Some(Shape::Long),
+            "float" => Some(Shape::Float),
+            "double" => Some(Shape::Double),
+            "string" => Some(Shape::String),
+            "bytes" => Some(Shape::Bytes),
+            "date" => Some(Shape::Date),
+            "timestamp" | "timestamp-micros" => timestamp(TimeUnit::Micros, ZoneKind::Zoned),
+            "timestamp-millis" => timestamp(TimeUnit::Millis, ZoneKind::Zoned),
+            "local-timestamp-micros" => timestamp(TimeUnit::Micros, ZoneKind::Naive),
+            "local-timestamp-millis" => timestamp(TimeUnit::Millis, ZoneKind::Naive),
+            _ => word.strip_prefix("decimal(").and_then(|w| w.strip_suffix(')')).and_then(decimal),
+        }
+    }
+
     /// Numbers of any width.
     pub fn is_numeric(&self) -> bool {
         matches!(self, Shape::Int | Shape::Long | Shape::Float | Shape::Double | Shape::Decimal { .. })

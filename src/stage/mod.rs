@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod check;
 pub mod classify;
 pub mod evolutions;
+pub mod filtering;
 pub mod inbox;
 pub mod judging;
 pub mod letters;
@@ -19,7 +20,9 @@ pub mod project;
 pub mod publish;
 pub mod reading;
 pub mod replay;
+pub mod row_letters;
 pub mod spool;
+pub mod tables;
 pub mod transform;
 pub mod validate;
 

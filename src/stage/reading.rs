@@ -16,11 +16,14 @@ use crate::format::block::{FileEvent, FileRefusal};
 use crate::format::options::{Compression, Encoding, Format, SourceOptions};
 use crate::format::reader::{ReadError, open};
 use crate::format::resolved::{ExpectedColumn, ExpectedKind, Hint, JsonStyle, Newline, Resolved, Totals};
+use crate::schema::dedupe::Dedupe;
 use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::Observer;
+use crate::schema::options::OnBadRow;
 use crate::schema::plan::ReadPlan;
-use crate::schema::read::{RowCounts, TypedBlock, TypedReader};
+use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
+use crate::schema::resolve::measured;
 use crate::schema::shape::Shape;
 
 /// Content of an object, readable without awaiting.
@@ -171,7 +174,8 @@ impl<R: Read> Read for Digested<R> {
 fn observe_as<R: Read + Send>(input: R, question: &Question<'_>, resolved: Option<Resolved>) -> Result<Observed, ReadError> {
     let contract = question.contract;
     let shape = question.registered.map(|r| &r.shape);
-    let expected = shape.map(|s| s.fields.iter().map(|f| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) }).collect());
+    let measured = shape.map(|s| measured(s, &contract.schema.resolve));
+    let expected = measured.map(|s| s.fields.iter().map(|f| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) }).collect());
     let suffix = if resolved.is_none() { suffix(question.key) } else { None };
     let hint = Hint { expected, resolved, suffix };
     let mut reader = open(input, &contract.source, &hint)?;
@@ -211,7 +215,8 @@ pub enum PlannedError {
     Broken(String),
 }
 
-/// Reads a file by its plan, handing every block of typed rows to `each`.
+/// Reads a file by its plan, handing every block of typed rows to `each`. With `seen`, duplicates are looked
+/// for there, and the file's rows are added to it.
 ///
 /// # Errors
 /// Those of reading; `Broken` when the plan does not fit the file or counts differ from what was observed.
@@ -219,7 +224,8 @@ pub fn read<R: Read + Send>(
     input: R,
     plan: &FilePlan,
     source: &SourceOptions,
-    mut each: impl FnMut(TypedBlock) -> Result<(), String>,
+    seen: &mut Option<Dedupe>,
+    mut each: impl FnMut(&TypedBlock, Origin<'_>) -> Result<(), String>,
 ) -> Result<RowCounts, PlannedError> {
     let hint = Hint { expected: None, resolved: Some(plan.resolved.clone()), suffix: None };
     let mut reader = match open(input, source, &hint) {
@@ -231,15 +237,34 @@ pub fn read<R: Read + Send>(
     };
     let header = reader.resolved().header.clone();
     let mut typed = TypedReader::new(&plan.plan, &header).map_err(|e| PlannedError::Broken(e.to_string()))?;
+    let is_shared = seen.is_some();
+    if let Some(dedupe) = seen.take() {
+        typed.share(dedupe);
+    }
     while let Some(block) = reader.next_block()? {
         let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
-        each(rows).map_err(PlannedError::Broken)?;
+        each(&rows, &|row_idx| typed.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken)?;
     }
     let counts = typed.counts();
+    if is_shared {
+        *seen = typed.into_dedupe();
+    }
     if !counts.agree_with(&plan.plan) {
         return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {:?}", plan.plan.expected)));
     }
     Ok(counts)
+}
+
+/// Why a file does not land though classify let it pass: it could not know of duplicates and of rows that
+/// `derive` refuses, and too many are bad (decisions.md 27).
+pub fn late_refusal(contract: &Contract, counts: &RowCounts, derive_failed: u64) -> Option<(ReasonCode, String)> {
+    let all = RowCounts { quarantined: counts.quarantined + derive_failed, ..*counts };
+    let strict = derive_failed > 0 && contract.schema.on_bad_row == OnBadRow::RejectFile;
+    if !strict && !all.is_beyond(contract.schema.policy.max_bad_row_ratio) {
+        return None;
+    }
+    let reason = if derive_failed > counts.by_duplicates { ReasonCode::DeriveFailed } else { ReasonCode::DuplicateRows };
+    Some((reason, format!("{} of {} rows are bad, conflicting or refused by derive", all.quarantined, all.physical)))
 }
 
 fn kind(shape: &Shape) -> ExpectedKind {

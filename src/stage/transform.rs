@@ -2,61 +2,41 @@
 //! adds the operational columns and writes one Parquet file per hive partition; bad rows become
 //! row letters.
 
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use futures::StreamExt;
 use serde_json::json;
 
 use crate::broker::Record;
-use crate::contract::model::Contract;
+use crate::contract::model::{Contract, DedupeScope};
 use crate::domain::names::StageName;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
-use crate::expression::derive::Derive;
 use crate::lake::layout::{key, staged_file, staged_rows};
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
-use crate::quarantine::row::{RowFinding, RowLetter};
-use crate::schema::read::{BadRow, RowCounts as ReadCounts, TypedBlock};
+use crate::schema::avro;
+use crate::schema::dedupe::Dedupe;
+use crate::schema::read::RowCounts as ReadCounts;
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::classify::file_plan;
 use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject};
-use crate::stage::reading::{Content, FilePlan, PlannedError, read};
-use crate::stage::spool::{Sink, Written};
+use crate::stage::reading::{Content, FilePlan, PlannedError, late_refusal, read};
+use crate::stage::row_letters::{LetterBook, Letters};
+use crate::stage::tables::{Output, Tables};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
-use crate::table::columns::{Provenance, extend};
-use crate::table::footer::{Footer, FooterObject};
-use crate::table::parquet::{ParquetOptions, TableWriter};
-use crate::table::partition::split;
+use crate::table::columns::Provenance;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{Admitted, BatchPlan, FORMAT_VERSION, FileObject, PlanMember, StagedBatch, StagedFile, StagedMember};
 
 /// Objects opened at once.
 const OPEN_AT_ONCE: usize = 32;
-
-/// Hive partitions of one plan at most: each holds an open writer.
-const PARTITIONS_MAX: usize = 2_000;
-
-/// Rows of one file that wait before its writer is opened.
-const TABLE_WAITING_MAX: usize = 4 << 20;
-
-/// Rows of all files of a plan that wait.
-const WAITING_MAX: usize = 48 << 20;
-
-/// Rows of an object's letter that travel in the record itself.
-const SAMPLES_MAX: usize = 20;
-
-/// A longer letter is not sampled.
-const SAMPLE_BYTES_MAX: usize = 4096;
 
 pub struct Transform {
     pub catalog: Arc<Catalog>,
@@ -77,26 +57,11 @@ pub enum Fate {
     },
 }
 
-/// A member's bad rows.
-pub struct Letters {
-    written: Written,
-    samples: Vec<String>,
-    reasons: BTreeMap<String, i64>,
-}
-
 pub struct Member {
     fate: Fate,
     /// Rows `derive` refused, beyond those of reading.
     derive_failed: u64,
     letters: Option<Letters>,
-}
-
-pub struct Output {
-    partition: String,
-    written: Written,
-    rows: u64,
-    /// Member index and rows, in file order.
-    objects: Vec<(usize, u64)>,
 }
 
 /// A plan carried out, nothing of it put yet.
@@ -291,7 +256,12 @@ fn staged_member(member: &PlanMember, done: &Member) -> StagedMember {
 
 /// Carries the plan out: CPU and nothing else.
 fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opened: Vec<Opened>) -> Result<Staged, StageError> {
-    let mut tables = Tables::new(dataset, Timestamp::from_millis(plan.sealed_at));
+    let seen = match dataset.contract.dedupe_scope {
+        DedupeScope::Batch => across(read_plans)?,
+        DedupeScope::File | DedupeScope::Table => None,
+    };
+    let tables = Tables::new(dataset, Timestamp::from_millis(plan.sealed_at));
+    let mut carrying = Carrying { plan, contract: &dataset.contract, tables, seen };
     let mut members = Vec::with_capacity(opened.len());
     for (index, (member, opened)) in plan.members.iter().zip(opened).enumerate() {
         let file_plan = usize::try_from(member.read_plan)
@@ -300,61 +270,64 @@ fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opene
             .ok_or_else(|| StageError::Broken { detail: "a plan names a read plan it does not carry".to_owned() })?;
         members.push(match opened {
             Err(why) => Member { fate: Fate::Gone(why), derive_failed: 0, letters: None },
-            Ok(content) => transform_member(plan, index, member, file_plan, &dataset.contract, content, &mut tables)?,
+            Ok(content) => carrying.member(index, member, file_plan, content)?,
         });
     }
-    let outputs = tables.finish(plan)?;
+    let refused: BTreeSet<usize> =
+        members.iter().enumerate().filter(|(_, m)| matches!(m.fate, Fate::Rejected { .. })).map(|(index, _)| index).collect();
+    let mut outputs = Vec::new();
+    for output in carrying.tables.finish(plan)? {
+        outputs.extend(output.without(&refused, plan, dataset.parquet())?);
+    }
     Ok(Staged { members, outputs })
 }
 
-fn transform_member(
-    plan: &BatchPlan,
-    index: usize,
-    member: &PlanMember,
-    file_plan: &FilePlan,
-    contract: &Contract,
-    content: Content,
-    tables: &mut Tables<'_>,
-) -> Result<Member, StageError> {
-    let provenance = provenance(plan, &member.admitted);
-    let mut letters = LetterBook::new(&member.admitted);
-    let mut derive_failed = 0;
-    // Only deduplication can reject a file this late: then nothing is written before the last row is read.
-    let mut waiting = file_plan.plan.dedupe.is_some().then(Vec::new);
-    let counts = read(content, file_plan, &contract.source, |block| {
-        let TypedBlock { batch, rows, bad, .. } = block;
-        for row in bad {
-            letters.add(&row)?;
-        }
-        let (batch, failed) = tables.prepare(&batch, &rows, &provenance, &mut letters)?;
-        derive_failed += failed;
-        match &mut waiting {
-            Some(waiting) => waiting.push(batch),
-            None => tables.write(index, &batch)?,
-        }
-        Ok(())
-    });
-    let counts = match counts {
-        Ok(counts) => counts,
-        Err(PlannedError::Read(crate::format::reader::ReadError::Input(e))) => {
-            return Err(StageError::Store(object_store::Error::Generic { store: "landing", source: Box::new(e) }));
-        }
-        Err(e) => return Err(StageError::Broken { detail: format!("{}/{}: {e}", member.admitted.bucket, member.admitted.key) }),
-    };
-    let beyond = counts.is_beyond(contract.schema.policy.max_bad_row_ratio);
-    let letters = letters.finish().map_err(|detail| StageError::Broken { detail })?;
-    if beyond && waiting.is_some() {
-        let detail = format!("{} of {} rows are bad or conflicting", counts.quarantined, counts.physical);
-        return Ok(Member {
-            fate: Fate::Rejected { reason: ReasonCode::DuplicateRows, detail, rows: counts.physical },
-            derive_failed: 0,
-            letters,
+/// Where duplicates are looked for, of a whole batch.
+fn across(read_plans: &[FilePlan]) -> Result<Option<Dedupe>, StageError> {
+    let shape = |p: &FilePlan| avro::record_from_json(&p.plan.schema).map_err(|e| StageError::Broken { detail: e.to_string() });
+    let files = read_plans.iter().map(|p| Ok((&p.plan, shape(p)?))).collect::<Result<Vec<_>, StageError>>()?;
+    Ok(Dedupe::across(&files))
+}
+
+/// A plan being carried out, member by member.
+struct Carrying<'a> {
+    plan: &'a BatchPlan,
+    contract: &'a Contract,
+    tables: Tables<'a>,
+    /// Rows of the members so far, where duplicates are looked for across them.
+    seen: Option<Dedupe>,
+}
+
+impl Carrying<'_> {
+    fn member(&mut self, index: usize, member: &PlanMember, file_plan: &FilePlan, content: Content) -> Result<Member, StageError> {
+        let provenance = provenance(self.plan, &member.admitted);
+        let mut letters = LetterBook::new(&member.admitted);
+        let mut derive_failed = 0;
+        let counts = read(content, file_plan, &self.contract.source, &mut self.seen, |block, origin| {
+            for row in &block.bad {
+                letters.add(row)?;
+            }
+            let (batch, failed) = self.tables.prepare(block, origin, &provenance, &mut letters)?;
+            derive_failed += failed;
+            self.tables.write(index, &batch)
         });
+        let counts = match counts {
+            Ok(counts) => counts,
+            Err(PlannedError::Read(crate::format::reader::ReadError::Input(e))) => {
+                return Err(StageError::Store(object_store::Error::Generic { store: "landing", source: Box::new(e) }));
+            }
+            Err(e) => return Err(StageError::Broken { detail: format!("{}/{}: {e}", member.admitted.bucket, member.admitted.key) }),
+        };
+        let letters = letters.finish().map_err(|detail| StageError::Broken { detail })?;
+        let refusal = late_refusal(self.contract, &counts, derive_failed);
+        if let Some(seen) = &mut self.seen {
+            if refusal.is_some() { seen.forget() } else { seen.keep() }
+        }
+        Ok(match refusal {
+            Some((reason, detail)) => Member { fate: Fate::Rejected { reason, detail, rows: counts.physical }, derive_failed: 0, letters },
+            None => Member { fate: Fate::Staged(counts), derive_failed, letters },
+        })
     }
-    for batch in waiting.into_iter().flatten() {
-        tables.write(index, &batch).map_err(|detail| StageError::Broken { detail })?;
-    }
-    Ok(Member { fate: Fate::Staged(counts), derive_failed, letters })
 }
 
 fn provenance(plan: &BatchPlan, object: &Admitted) -> Provenance {
@@ -369,229 +342,5 @@ fn provenance(plan: &BatchPlan, object: &Admitted) -> Provenance {
     }
 }
 
-/// Bad rows of one member as JSON Lines.
-struct LetterBook {
-    /// `bucket/key`.
-    file: String,
-    sink: Sink,
-    samples: Vec<String>,
-    reasons: BTreeMap<String, i64>,
-}
-
-impl LetterBook {
-    fn new(object: &Admitted) -> Self {
-        Self { file: format!("{}/{}", object.bucket, object.key), sink: Sink::default(), samples: Vec::new(), reasons: BTreeMap::new() }
-    }
-
-    fn add(&mut self, row: &BadRow) -> Result<(), String> {
-        let path = Some(row.path.clone()).filter(|p| !p.is_empty());
-        let finding = RowFinding { reason: row.reason, detail: row.detail.clone(), path };
-        self.put(&RowLetter::new(&self.file, Some(row.place), &row.source, finding))
-    }
-
-    fn put(&mut self, letter: &RowLetter) -> Result<(), String> {
-        let mut line = Vec::new();
-        letter.write_line(&mut line);
-        *self.reasons.entry(letter.reason().as_str().to_owned()).or_default() += 1;
-        self.sink.write_all(&line).map_err(|e| format!("row letters: {e}"))?;
-        if self.samples.len() < SAMPLES_MAX && line.len() <= SAMPLE_BYTES_MAX {
-            self.samples.push(letter.json().to_string());
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Option<Letters>, String> {
-        if self.sink.is_empty() {
-            return Ok(None);
-        }
-        let written = self.sink.finish().map_err(|e| format!("row letters: {e}"))?;
-        Ok(Some(Letters { written, samples: self.samples, reasons: self.reasons }))
-    }
-}
-
-/// The files of one plan while they are written.
-struct Tables<'a> {
-    contract: &'a Contract,
-    parquet: ParquetOptions,
-    sealed_at: Timestamp,
-    /// Compiled once per input schema: members of one plan share it but for raw columns.
-    derives: Vec<(SchemaRef, Arc<Derive>)>,
-    open: BTreeMap<(String, String), OpenTable>,
-    waiting_bytes: usize,
-}
-
-/// One file of the plan. Rows wait here while they are few: a plan may touch hundreds of partitions,
-/// and an open writer costs far more memory than the rows of a small one.
-#[derive(Default)]
-struct OpenTable {
-    writer: Option<TableWriter<Sink>>,
-    waiting: Vec<RecordBatch>,
-    waiting_bytes: usize,
-    objects: Vec<(usize, u64)>,
-}
-
-impl OpenTable {
-    /// Moves what waits into the writer, opened now if it is not.
-    fn flush(&mut self, parquet: ParquetOptions) -> Result<(), String> {
-        self.waiting_bytes = 0;
-        for rows in std::mem::take(&mut self.waiting) {
-            if self.writer.is_none() {
-                self.writer = Some(TableWriter::new(Sink::default(), rows.schema(), parquet).map_err(|e| e.to_string())?);
-            }
-            if let Some(writer) = &mut self.writer {
-                writer.write(&rows).map_err(|e| e.to_string())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'a> Tables<'a> {
-    fn new(dataset: &'a Dataset, sealed_at: Timestamp) -> Self {
-        Self {
-            contract: &dataset.contract,
-            parquet: dataset.parquet(),
-            sealed_at,
-            derives: Vec::new(),
-            open: BTreeMap::new(),
-            waiting_bytes: 0,
-        }
-    }
-
-    fn derive(&mut self, schema: &SchemaRef) -> Result<Arc<Derive>, String> {
-        if let Some((_, known)) = self.derives.iter().find(|(s, _)| s == schema) {
-            return Ok(Arc::clone(known));
-        }
-        let compiled = Derive::compile(&self.contract.transform.derive, schema)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let compiled = Arc::new(compiled);
-        self.derives.push((Arc::clone(schema), Arc::clone(&compiled)));
-        Ok(compiled)
-    }
-
-    /// Derived, selected and extended rows; those `derive` refuses go to the letters.
-    fn prepare(
-        &mut self,
-        batch: &RecordBatch,
-        rows: &[u64],
-        from: &Provenance,
-        letters: &mut LetterBook,
-    ) -> Result<(RecordBatch, u64), String> {
-        debug_assert!(from.processed_at == self.sealed_at, "every member of a plan is processed at its seal time");
-        let mut batch = batch.clone();
-        let mut rows = std::borrow::Cow::Borrowed(rows);
-        let mut failed = 0;
-        if !self.contract.transform.derive.is_empty() {
-            let derived = self.derive(&batch.schema())?.apply(&batch).map_err(|e| e.to_string())?;
-            batch = derived.batch;
-            if !derived.failed.is_empty() {
-                let mut keep = vec![true; batch.num_rows()];
-                for failure in &derived.failed {
-                    if std::mem::replace(&mut keep[failure.row_idx], false) {
-                        failed += 1;
-                        let detail = format!("row {}: derive.{}: {}", rows[failure.row_idx], failure.column, failure.detail);
-                        let finding = RowFinding { reason: ReasonCode::DeriveFailed, detail, path: Some(failure.column.clone()) };
-                        letters.put(&RowLetter::new(&letters.file, None, b"", finding))?;
-                    }
-                }
-                rows = rows.iter().zip(&keep).filter(|(_, k)| **k).map(|(r, _)| *r).collect::<Vec<_>>().into();
-                batch = arrow::compute::filter_record_batch(&batch, &keep.into()).map_err(|e| e.to_string())?;
-            }
-        }
-        if let Some(select) = &self.contract.transform.select {
-            batch = selected(&batch, select, &self.contract.transform.partition_by)?;
-        }
-        let extended = extend(&batch, &rows, from).map_err(|e| e.to_string())?;
-        Ok((extended, failed))
-    }
-
-    fn write(&mut self, member: usize, batch: &RecordBatch) -> Result<(), String> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
-        for (partition, rows) in split(batch, &self.contract.transform.partition_by).map_err(|e| e.to_string())? {
-            // Rows of two schemas never share a file: raw columns are there only where they were needed.
-            let names =
-                rows.schema_ref().fields().iter().map(|f| format!("{}\u{1}{}", f.name(), f.data_type())).collect::<Vec<_>>().join("\u{2}");
-            let at = (partition, names);
-            if !self.open.contains_key(&at) && self.open.len() >= PARTITIONS_MAX {
-                return Err(format!(
-                    "one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"
-                ));
-            }
-            let table = self.open.entry(at).or_default();
-            let n = rows.num_rows() as u64;
-            match table.objects.last_mut() {
-                Some((last, count)) if *last == member => *count += n,
-                _ => table.objects.push((member, n)),
-            }
-            let bytes = rows.get_array_memory_size();
-            table.waiting.push(rows);
-            table.waiting_bytes += bytes;
-            self.waiting_bytes += bytes;
-            if table.waiting_bytes > TABLE_WAITING_MAX {
-                self.waiting_bytes -= table.waiting_bytes;
-                table.flush(self.parquet)?;
-            }
-        }
-        if self.waiting_bytes > WAITING_MAX {
-            self.waiting_bytes = 0;
-            self.open.values_mut().try_for_each(|table| table.flush(self.parquet))?;
-        }
-        Ok(())
-    }
-
-    fn finish(self, plan: &BatchPlan) -> Result<Vec<Output>, StageError> {
-        let broken = |detail: String| StageError::Broken { detail };
-        let mut outputs = Vec::new();
-        for ((partition, _), mut table) in self.open {
-            table.flush(self.parquet).map_err(broken)?;
-            let Some(writer) = table.writer else { continue };
-            let footer = Footer {
-                format_version: Footer::FORMAT_VERSION,
-                dataset: plan.dataset.clone(),
-                batch_id: plan.batch_id.clone(),
-                commit_seq: 0,
-                stamp: String::new(),
-                objects: table.objects.iter().map(|(m, rows)| footer_object(&plan.members[*m].admitted, *rows)).collect(),
-            };
-            let rows = writer.rows();
-            let sink = writer.finish(&footer).map_err(|e| broken(e.to_string()))?;
-            let written = sink.finish().map_err(|e| broken(e.to_string()))?;
-            outputs.push(Output { partition, written, rows, objects: table.objects });
-        }
-        Ok(outputs)
-    }
-}
-
-/// A member as footers name it.
-pub fn footer_object(object: &Admitted, rows: u64) -> FooterObject {
-    FooterObject {
-        object: format!("{}/{}", object.bucket, object.key),
-        token: object.token.clone(),
-        generation: u32::try_from(object.generation).unwrap_or(0),
-        run_id: object.run_id.clone(),
-        rows,
-    }
-}
-
-/// `select`, in its order; partition columns and kept originals always stay.
-fn selected(batch: &RecordBatch, select: &[String], partition_by: &[String]) -> Result<RecordBatch, String> {
-    let schema = batch.schema();
-    let mut kept: Vec<usize> = Vec::new();
-    for name in select {
-        match schema.index_of(name) {
-            Ok(i) => kept.push(i),
-            Err(_) if crate::table::columns::OPERATIONAL.contains(&name.as_str()) => {}
-            Err(_) => return Err(format!("select names {name}, which is neither a column nor derived")),
-        }
-    }
-    for (i, field) in schema.fields().iter().enumerate() {
-        let name = field.name();
-        let original = name.strip_suffix("__raw").is_some_and(|c| select.iter().any(|s| s == c)) || name == crate::schema::read::RESCUED;
-        if !kept.contains(&i) && (original || partition_by.contains(name)) {
-            kept.push(i);
-        }
-    }
-    batch.project(&kept).map_err(|e| e.to_string())
-}
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter};
 
+use crate::schema::union::Union;
 use crate::table::footer::{Footer, FooterObject, KEY};
 use crate::table::parquet::{ParquetOptions, TableFile, TableWriter};
 
@@ -69,13 +67,11 @@ pub struct Part {
 /// When a part is not ours or contradicts its footer.
 pub fn compose(parts: Vec<Part>, options: ParquetOptions, footer: impl FnOnce(Vec<FooterObject>) -> Footer) -> Result<Bytes, RewriteError> {
     let mut opened = Vec::new();
-    let mut schema = Arc::new(Schema::empty());
     for part in parts {
-        let file = TableFile::open(part.file)?;
-        schema = union(&schema, file.schema());
-        opened.push((file, part.keep));
+        opened.push((TableFile::open(part.file)?, part.keep));
     }
-    let mut writer = TableWriter::new(Vec::new(), Arc::clone(&schema), options)?;
+    let union = Union::of(opened.iter().map(|(file, _)| file.schema().as_ref()));
+    let mut writer = TableWriter::new(Vec::new(), Arc::clone(union.schema()), options)?;
     let mut objects = Vec::new();
     for (file, keep) in opened {
         let held = file.footer().ok_or(RewriteError::Foreign)?.objects;
@@ -85,7 +81,7 @@ pub fn compose(parts: Vec<Part>, options: ParquetOptions, footer: impl FnOnce(Ve
         }
         let mut ranges = Ranges::new(&held, &keep);
         for batch in file.read(None, BATCH_ROWS)? {
-            let batch = aligned(&batch?, &schema)?;
+            let batch = union.conform(&batch?)?;
             for (start, len) in ranges.within(batch.num_rows()) {
                 writer.write(&batch.slice(start, len))?;
             }
@@ -125,46 +121,10 @@ impl Ranges {
     }
 }
 
-/// Columns of both, those of `a` first; a column of two types takes the wider one.
-fn union(a: &SchemaRef, b: &SchemaRef) -> SchemaRef {
-    let mut fields: Vec<Field> = a.fields().iter().map(|f| f.as_ref().clone()).collect();
-    for field in b.fields() {
-        match fields.iter_mut().find(|f| f.name() == field.name()) {
-            None => fields.push(field.as_ref().clone()),
-            Some(known) if known.data_type() == field.data_type() => {}
-            Some(known) => {
-                let wider = wider(known.data_type(), field.data_type());
-                *known = Field::new(known.name(), wider, true);
-            }
-        }
-    }
-    Arc::new(Schema::new(fields))
-}
-
-/// Evolution only ever widens (drift.md §3); anything else meets in text.
-fn wider(a: &DataType, b: &DataType) -> DataType {
-    match (a, b) {
-        (DataType::Int32, DataType::Int64) | (DataType::Int64, DataType::Int32) => DataType::Int64,
-        (DataType::Float32, DataType::Float64) | (DataType::Float64, DataType::Float32) => DataType::Float64,
-        (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) if s == t => DataType::Decimal128(*p.max(q), *s),
-        _ => DataType::Utf8,
-    }
-}
-
-fn aligned(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let column = |field: &Arc<Field>| -> Result<ArrayRef, ArrowError> {
-        match batch.column_by_name(field.name()) {
-            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-            Some(column) => cast(column, field.data_type()),
-        }
-    };
-    RecordBatch::try_new(Arc::clone(schema), schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?)
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, Int32Array, Int64Array, StringArray};
+    use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
 

@@ -1,5 +1,7 @@
 use super::*;
-use crate::contract::model::{AvroSchema, Resolve};
+use crate::contract::model::AvroSchema;
+use crate::schema::resolve::Resolve;
+use crate::schema::shape::Shape;
 
 fn printed(text: &str) -> Vec<String> {
     parse("c.yaml", text).expect_err("has faults").iter().map(ToString::to_string).collect()
@@ -78,8 +80,8 @@ fn json_is_accepted_and_choices_are_read() {
     let text = r#"{"dataset": "a", "transform": {"resolve": {"x": "cast:double", "y": "make_cols"}, "derive": {"b": "1", "a": "2"}},
         "schema": {"columns": {"g": {"true": ["yes"], "false": ["no", 0]}}}}"#;
     let c = parse("c.json", text).expect("parses");
-    assert_eq!(c.transform.resolve["x"], Resolve::Cast("double".to_owned()));
-    assert_eq!(c.transform.resolve["y"], Resolve::MakeCols);
+    assert_eq!(c.schema.resolve["x"], Resolve::Cast(Shape::Double));
+    assert_eq!(c.schema.resolve["y"], Resolve::MakeCols);
     assert_eq!(c.transform.derive.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["b", "a"], "the order is kept");
     assert_eq!(c.schema.columns["g"].booleans.as_ref().expect("tokens").falsy, ["no", "0"]);
 }

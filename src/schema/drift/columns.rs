@@ -8,6 +8,7 @@ use crate::schema::observe::{Carrier, UnknownColumn, is_must};
 use crate::schema::options::{Coercion, StrictRequired};
 use crate::schema::plan::Disposition;
 use crate::schema::reading::Bin;
+use crate::schema::resolve::Resolve;
 use crate::schema::shape::{Field, Shape};
 
 use super::{Case, rename};
@@ -215,16 +216,23 @@ impl Case<'_> {
     fn new_column(&mut self, at: usize, shape: Shape, evidence: Evidence) {
         let column = &self.observation.unknown[at];
         let allowed = self.options.policy.allow_additive_columns;
-        let refused = self.input.evolution_refused;
+        // A type the contract sets must hold everything the file has: it was not measured against it.
+        let target = self.options.resolve.get(&column.path).and_then(Resolve::target);
+        let fits = target.is_none_or(|t| *t == Shape::String || t.subsumes(&shape));
+        let shape = target.filter(|_| fits).cloned().unwrap_or(shape);
+        let refused = self.input.evolution_refused || !fits;
         let mut finding = Finding::new(FindingCode::Ad1, &column.path)
             .between("absent", shape.to_string())
             .policy(format!("allow_additive_columns={allowed}"))
             .breaking_if(!allowed || refused)
             .action(if allowed && !refused { Action::AcceptAndEvolve } else { Action::Accept });
-        if refused {
+        if self.input.evolution_refused {
             finding.reason = ReasonCode::RegistryRefused;
         }
         finding.evidence = Evidence { inferred: Some(shape.to_string()), ..evidence };
+        if let Some(target) = target.filter(|_| !fits) {
+            finding.evidence.detail = Some(format!("resolve asks for {target}; register the column first"));
+        }
         self.add(finding);
         if allowed && !refused {
             self.adopt(at, shape);

@@ -26,6 +26,7 @@ use super::observe::Observation;
 use super::options::{Coercion, Compatibility, OnBadRow, SchemaOptions};
 use super::plan::{DialectWord, Disposition, ReadPlan, Rule};
 use super::reading::Bin;
+use super::resolve::{Resolve, registrable};
 use super::shape::RecordShape;
 
 pub use rename::RenameCandidate;
@@ -145,6 +146,17 @@ impl<'a> Case<'a> {
         format!("allow_type_coercion={word}")
     }
 
+    /// The contract's own choice for the column a node belongs to, if it sets the type.
+    fn choice(&self, node: usize) -> Option<&'a Resolve> {
+        let column = self.observation.expected.fields.get(self.observation.nodes.get(node)?.column)?;
+        self.options.resolve.get(&column.name).filter(|choice| choice.target().is_some())
+    }
+
+    /// The policy for casts into this node, as decision records name it.
+    fn cast_bit(&self, node: usize) -> String {
+        self.choice(node).map_or_else(|| self.coercion_bit(), |choice| format!("resolve={choice}"))
+    }
+
     /// TY3 is possible at all: the mode allows a wider type and the registry has not said no.
     fn may_widen(&self) -> bool {
         let mode_allows =
@@ -262,7 +274,8 @@ fn decide(input: &DriftInput<'_>) -> Drift {
         rows_reject,
         registered_version: version,
         new_version: (changed && action != Action::Quarantine).then(|| version.unwrap_or(0) + 1),
-        evolved: (changed && action != Action::Quarantine && !next.fields.is_empty()).then_some(next),
+        evolved: (changed && action != Action::Quarantine && !next.fields.is_empty())
+            .then(|| registrable(next, input.registered.map(|r| &r.shape), &input.options.resolve)),
         plan,
         raw_columns,
         physical_rows,

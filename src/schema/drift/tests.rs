@@ -3,6 +3,8 @@
 use super::*;
 use crate::format::options::SourceOptions;
 use crate::schema::options::{BooleanTokens, ColumnRules, Dedupe, StrictRequired};
+use crate::schema::resolve::Resolve;
+use crate::schema::shape::Shape;
 use crate::schema::testing::{File, Outcome, json_file, record, rules, run, text_file};
 use proptest::prelude::*;
 
@@ -14,6 +16,11 @@ fn cases_of_the_findings_table() {
 #[test]
 fn cases_of_the_policy_table() {
     check(include_str!("../../../tests/cases/drift_policy.md"));
+}
+
+#[test]
+fn cases_of_resolve() {
+    check(include_str!("../../../tests/cases/resolve.md"));
 }
 
 /// Runs every fenced block below a heading; all failures at once.
@@ -138,6 +145,13 @@ fn options(words: &str) -> (SchemaOptions, SourceOptions) {
                     "alias" => c.aliases = list(&value),
                     "zone" => c.timezone = Some(value),
                     "nulls" => c.null_tokens = Some(list(&value)),
+                    "cast" | "project" => {
+                        let choice = format!("{fact}:{value}").parse().expect("a type");
+                        o.resolve.insert(column.to_owned(), choice);
+                    }
+                    "match" => {
+                        o.resolve.insert(column.to_owned(), Resolve::MatchRegistry);
+                    }
                     "event_time" => c.event_time = value == "true",
                     "booleans" => {
                         let (t, f) = value.split_once('/').expect("t/f");
@@ -157,6 +171,31 @@ fn lines(text: &[&str]) -> Vec<String> {
 
 fn plain(registered: Option<&str>, o: &SchemaOptions, file: &File) -> Outcome {
     run(registered.map(record).as_ref(), None, o, &SourceOptions::default(), file)
+}
+
+/// The type the contract sets is what lands and what the plan says; the registry keeps its own.
+#[test]
+fn a_cast_column_lands_in_the_contracts_type() {
+    let (o, _) = options("cast.amount=double cast.code=string");
+    let file = text_file("amount|code|later", &lines(&["1.50|007|x", "2|8|y"]));
+    let out = plain(Some("amount:string? code:long!"), &o, &file);
+    assert_eq!(out.column("amount"), ["1.5", "2.0"]);
+    assert_eq!(out.column("code"), ["007", "8"]);
+    let evolved = out.drift.evolved.expect("the new column is registered");
+    assert_eq!(evolved, record("amount:string? code:long! later:string?"));
+    let (o, _) = options("cast.amount=double");
+    let out = plain(None, &o, &text_file("amount", &lines(&["1", "2"])));
+    assert_eq!(out.drift.evolved.expect("version 1").fields[0].shape, Shape::Double);
+}
+
+#[test]
+fn a_projected_original_is_kept_and_nothing_is_bad() {
+    let (o, _) = options("project.n=long");
+    let file = json_file(&lines(&[r#"{"n": 1}"#, r#"{"n": "2"}"#, r#"{"n": 2.5}"#, r#"{"n": {"k": 1}}"#, r#"{"n": null}"#]));
+    let out = plain(Some("n:long?"), &o, &file);
+    assert_eq!(out.column("n"), ["1", "null", "null", "null", "null"]);
+    assert_eq!(out.column("n__raw"), ["null", "2", "2.5", r#"{"k":1}"#, "null"]);
+    assert!(out.bad.is_empty());
 }
 
 #[test]

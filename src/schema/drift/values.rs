@@ -14,6 +14,7 @@ use crate::schema::observe::{Carrier, is_must};
 use crate::schema::options::Coercion;
 use crate::schema::plan::{DialectWord, Disposition};
 use crate::schema::reading::Bin;
+use crate::schema::resolve::Resolve;
 use crate::schema::shape::{PRECISION_MAX, Shape};
 
 use super::Case;
@@ -70,6 +71,9 @@ impl Case<'_> {
     }
 
     fn typed(&mut self, node: usize) {
+        if self.projects(node) {
+            return self.project(node);
+        }
         let facts = &self.observation.facts[node];
         let mut accepted: Vec<(Bin, Stance)> = Vec::new();
         let mut refused: Vec<(Bin, FindingCode)> = Vec::new();
@@ -96,13 +100,13 @@ impl Case<'_> {
         use FindingCode::*;
         let shape = &self.observation.nodes[node].shape;
         let decimal = matches!(shape, Shape::Decimal { .. });
-        let limited = |code, then| self.at_least(Coercion::Limited, code, then);
-        let full = |code, then| self.at_least(Coercion::Full, code, then);
+        let limited = |code, then| self.at_least(node, Coercion::Limited, code, then);
+        let full = |code, then| self.at_least(node, Coercion::Full, code, then);
         let refused = |code| Stance::Refused { code };
         Some(match bin {
             Bin::Exact | Bin::Null | Bin::Absent | Bin::Code | Bin::Range | Bin::Pattern => return None,
             Bin::NullToken if self.must(node) || self.identity(node) || !self.observation.nodes[node].nullable => refused(Ty8),
-            Bin::NullToken => match self.coercion() {
+            Bin::NullToken => match self.casting(node) {
                 Coercion::None => refused(Ty16),
                 _ => Stance::Accepted { code: Ty16, then: NullRaw, action: Action::Coerce },
             },
@@ -111,9 +115,9 @@ impl Case<'_> {
             Bin::Integral => limited(Ty6a, Keep),
             Bin::Fractional if dialect::decimals(facts.hint).1 => refused(Ty11a),
             Bin::Fractional => full(Ty6b, KeepRaw),
-            Bin::Wide if self.widens(shape, facts) => Stance::Accepted { code: Ty3, then: Keep, action: Action::AcceptAndEvolve },
+            Bin::Wide if self.widens(node, facts) => Stance::Accepted { code: Ty3, then: Keep, action: Action::AcceptAndEvolve },
             Bin::Wide => refused(Ty3),
-            Bin::WideDigits if self.widens(shape, facts) => full(if decimal { Ty18b } else { Ty6b }, KeepRaw),
+            Bin::WideDigits if self.widens(node, facts) => full(if decimal { Ty18b } else { Ty6b }, KeepRaw),
             Bin::WideDigits => refused(Ty8),
             Bin::BooleanDialect if chosen_pair(facts.hint).is_some() => limited(Ty10, Keep),
             Bin::NumberDialect => match dialect::decimals(facts.hint) {
@@ -139,12 +143,42 @@ impl Case<'_> {
         })
     }
 
-    fn at_least(&self, needed: Coercion, code: FindingCode, then: Disposition) -> Stance {
-        if self.coercion() >= needed { Stance::Accepted { code, then, action: Action::Coerce } } else { Stance::Refused { code } }
+    /// Casts into this node that are allowed: all of them where the contract sets the type.
+    fn casting(&self, node: usize) -> Coercion {
+        if self.choice(node).is_some() { Coercion::Full } else { self.coercion() }
     }
 
-    fn widens(&self, shape: &Shape, facts: &Facts) -> bool {
-        self.coercion() != Coercion::None && self.may_widen() && wider(shape, facts).is_some()
+    fn at_least(&self, node: usize, needed: Coercion, code: FindingCode, then: Disposition) -> Stance {
+        if self.casting(node) >= needed { Stance::Accepted { code, then, action: Action::Coerce } } else { Stance::Refused { code } }
+    }
+
+    /// A type the contract sets stays as it is.
+    fn widens(&self, node: usize, facts: &Facts) -> bool {
+        let free = self.choice(node).is_none() && self.coercion() != Coercion::None && self.may_widen();
+        free && wider(&self.observation.nodes[node].shape, facts).is_some()
+    }
+
+    /// A column that must have a value is read as with `cast`; lint refuses `project` there where it can know.
+    fn projects(&self, node: usize) -> bool {
+        let asked = matches!(self.choice(node), Some(Resolve::Project(_)));
+        asked && self.observation.nodes[node].nullable && !self.must(node) && !self.identity(node)
+    }
+
+    /// Values of another type become null and are kept apart. None of them is bad, so β does not count them.
+    fn project(&mut self, node: usize) {
+        let (info, facts) = (&self.observation.nodes[node], &self.observation.facts[node]);
+        let others = |bin: &Bin| bin.has_value() && !bin.is_of_type() && facts.rows(*bin) > 0;
+        let bins: Vec<Bin> = Bin::ALL.iter().copied().filter(others).collect();
+        let Some(first) = bins.first() else { return };
+        for bin in &bins {
+            self.drafts[node].set(*bin, Disposition::NullRaw, FindingCode::Ty9);
+        }
+        let mut finding = Finding::new(FindingCode::Ty9, &info.path)
+            .between(info.shape.to_string(), self.observed(node, *first))
+            .policy(self.cast_bit(node))
+            .action(Action::Coerce);
+        finding.evidence = self.evidence(node, &bins, 0);
+        self.add(finding);
     }
 
     fn choose_dialect(&mut self, node: usize, facts: &Facts, accepted: &[(Bin, Stance)]) {
@@ -169,7 +203,7 @@ impl Case<'_> {
         }
         let mut finding = Finding::new(code, &info.path)
             .between(info.shape.to_string(), self.observed(node, bin))
-            .policy(self.coercion_bit())
+            .policy(self.cast_bit(node))
             .action(action);
         finding.evidence = self.evidence(node, &[bin], 0);
         self.add(finding);
@@ -189,7 +223,7 @@ impl Case<'_> {
             }
             let mut finding = Finding::new(FindingCode::Ty9, &info.path)
                 .between(info.shape.to_string(), self.observed(node, bins[0]))
-                .policy(self.coercion_bit())
+                .policy(self.cast_bit(node))
                 .action(if rows { Action::Accept } else { Action::Coerce });
             finding.evidence = self.evidence(node, &bins, bad);
             if bins == [Bin::Overflow] {
@@ -209,7 +243,7 @@ impl Case<'_> {
             let rows = alike.iter().map(|b| facts.rows(*b)).sum();
             let mut finding = Finding::new(*code, &info.path)
                 .between(info.shape.to_string(), self.observed(node, *bin))
-                .policy(self.coercion_bit())
+                .policy(self.cast_bit(node))
                 .breaking_if(true)
                 .hard_if(identity)
                 .action(Action::Coerce);
