@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::app::board::{Ended, Totals};
 use crate::app::demo_inputs::{CONTRACTS, Input, burst, duplicate, flights, golden, orders_key};
 use crate::app::run::{RunError, Running, Watcher};
+use crate::app::sources::{Landing, Source};
 use crate::app::wiring::{Options, put_contracts_in_force};
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -114,7 +115,8 @@ pub async fn demo(folder: &Path, clock: Arc<dyn Clock>, narrator: &mut dyn Narra
     inputs.extend(burst(today, BURST));
     narrator.say(&format!("landing {} files in {}", inputs.len(), at("raw")));
     land(folder, &inputs)?;
-    let mut options = Options::new(vec![("raw".to_owned(), at("raw"))], at("lake"), folder.join("contracts"), Some(folder.join("state")));
+    let raw = Source::Landing(Landing::new("raw".parse().expect("a plain name"), at("raw")));
+    let mut options = Options::new(vec![raw], at("lake"), folder.join("contracts"), Some(folder.join("state")));
     options.poll = Span::from_millis(200);
     options.quiet = Some(Span::from_millis(250));
     let mut running = Running::start(&options, Arc::clone(&clock)).await?;

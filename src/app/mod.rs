@@ -9,5 +9,8 @@ pub mod demo_inputs;
 pub mod desk;
 pub mod query;
 pub mod run;
+pub mod shutdown;
+pub mod sources;
+pub mod upkeep;
 pub mod view;
 pub mod wiring;
