@@ -171,7 +171,7 @@ mod tests {
         let environment = BTreeMap::from([("LAKEGATE__RUN__POLL".to_owned(), "10s".to_owned())]);
         let file = file::read("lakegate.toml", block("```toml\n")).unwrap();
         let (settings, problems) = read(Layers { file, environment, ..Layers::default() });
-        assert_eq!(problems, []);
+        assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(table(&settings.shown).render(), block("```text\n"));
     }
 
