@@ -37,7 +37,11 @@ fn values(records: &[Record]) -> Vec<String> {
 async fn ready(broker: &dyn Broker) {
     let kept = Cleanup::Delete { retention: Span::from_secs(3600) };
     let specs: Vec<TopicSpec> = ["in", "out", "log"]
-        .map(|name| TopicSpec { name: topic(name), partitions: 2, cleanup: if name == "log" { Cleanup::Compact } else { kept } })
+        .map(|name| TopicSpec {
+            name: topic(name),
+            partitions: 2,
+            cleanup: if name == "log" { Cleanup::Compact { lag: Span::ZERO } } else { kept },
+        })
         .into();
     broker.ensure(&specs).await.unwrap();
 }
@@ -247,5 +251,21 @@ fn compaction_keeps_the_last_record_of_each_key() {
         );
         manual.advance(Span::from_secs(8 * 86_400));
         assert_eq!(broker.retain().unwrap(), 1);
+    });
+}
+
+#[test]
+fn compaction_leaves_what_is_younger_than_its_lag() {
+    let (manual, clock) = clock();
+    let broker = EmbeddedBroker::in_memory(clock);
+    futures::executor::block_on(async {
+        let lag = Span::from_secs(3600);
+        broker.ensure(&[TopicSpec { name: topic("late"), partitions: 1, cleanup: Cleanup::Compact { lag } }]).await.unwrap();
+        broker.append(vec![out("late", 0, "a", "1"), out("late", 0, "a", "2")]).await.unwrap();
+        manual.advance(Span::from_secs(3599));
+        assert_eq!(broker.retain().unwrap(), 0);
+        manual.advance(Span::from_secs(1));
+        assert_eq!(broker.retain().unwrap(), 1);
+        assert_eq!(values(&all(&broker, &at("late", 0)).await), ["2"]);
     });
 }

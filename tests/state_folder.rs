@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lakegate::app::run::{RunError, Running};
+use lakegate::app::sources::{Landing, Source};
 use lakegate::app::wiring::{Options, StartError};
 use lakegate::broker::embedded::OpenError;
 use lakegate::clock::SystemClock;
@@ -15,9 +16,9 @@ fn options(folder: &Path, lake: &str) -> Options {
     std::fs::create_dir_all(at("contracts")).unwrap();
     std::fs::write(at("contracts/t.yaml"), "dataset: t\nroute: { object: { key: [ { prefix: t/ } ] } }\n").unwrap();
     Options::new(
-        vec![("raw".to_owned(), at("raw").display().to_string())],
+        vec![Source::Landing(Landing::new("raw".parse().unwrap(), at("raw").display().to_string()))],
         at(lake).display().to_string(),
-        at("contracts"),
+        at("contracts").display().to_string(),
         Some(at("state")),
     )
 }

@@ -12,12 +12,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lakegate::app::desk::{Desk, ReplayOrder, Request, Selection};
 use lakegate::app::run::{Nobody, Running};
+use lakegate::app::sources::Opened;
 use lakegate::app::wiring::{Options, start_on};
 use lakegate::clock::{Clock, SystemClock, sleep};
 use lakegate::domain::names::StageName;
 use lakegate::domain::position::Partition;
 use lakegate::domain::time::{Span, Timestamp};
 use lakegate::pipeline::topics::{Topic, Topics};
+use lakegate::source::listing::Listing;
+use lakegate::stage::bridge::{PullKind, PullSource};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -69,12 +72,16 @@ struct House {
 impl House {
     async fn start(&self, quiet: Option<Span>) -> Running {
         let at = |name: &str| self.folder.join(name);
-        let mut options = Options::new(Vec::new(), at("lake").display().to_string(), at("contracts"), Some(at("state")));
-        options.partitions = 1;
+        let text = |name: &str| at(name).display().to_string();
+        let mut options = Options::new(Vec::new(), text("lake"), text("contracts"), Some(at("state")));
+        options.partitions = Some(1);
         options.poll = Span::from_millis(50);
         options.quiet = quiet;
-        let bucket: Arc<dyn ObjectStore> = Arc::clone(&self.bucket) as Arc<dyn ObjectStore>;
-        Running::on(start_on(&options, vec![("raw".to_owned(), bucket)], Arc::clone(&self.clock)).await.unwrap())
+        let store: Arc<dyn ObjectStore> = Arc::clone(&self.bucket) as Arc<dyn ObjectStore>;
+        let listing = Listing::new("raw".parse().unwrap(), Arc::clone(&store), None);
+        let pull = PullSource { name: "raw".to_owned(), kind: PullKind::Listing(listing), poll: options.poll };
+        let opened = Opened { buckets: [("raw".to_owned(), store)].into(), pulls: vec![pull] };
+        Running::on(start_on(&options, opened, Arc::clone(&self.clock)).await.unwrap())
     }
 
     async fn land(&self, n: usize) {

@@ -12,6 +12,7 @@ use crate::app::contracts;
 use crate::app::demo_inputs::{CONTRACTS, Input, burst, duplicate, flights, golden, orders_key};
 use crate::app::reload::put_in_force;
 use crate::app::run::{RunError, Running, Watcher};
+use crate::app::sources::{Landing, Source};
 use crate::app::wiring::{Options, StartError};
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -116,7 +117,8 @@ pub async fn demo(folder: &Path, clock: Arc<dyn Clock>, narrator: &mut dyn Narra
     inputs.extend(burst(today, BURST));
     narrator.say(&format!("landing {} files in {}", inputs.len(), at("raw")));
     land(folder, &inputs)?;
-    let mut options = Options::new(vec![("raw".to_owned(), at("raw"))], at("lake"), at("contracts"), Some(folder.join("state")));
+    let raw = Source::Landing(Landing::new("raw".parse().expect("a plain name"), at("raw")));
+    let mut options = Options::new(vec![raw], at("lake"), at("contracts"), Some(folder.join("state")));
     options.poll = Span::from_millis(200);
     options.quiet = Some(Span::from_millis(250));
     let mut running = Running::start(&options, Arc::clone(&clock)).await?;

@@ -11,7 +11,10 @@ pub mod query;
 pub mod reload;
 pub mod replays;
 pub mod run;
+pub mod shutdown;
+pub mod sources;
 pub mod sweeping;
+pub mod upkeep;
 pub mod view;
 pub mod wiring;
 

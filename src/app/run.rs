@@ -76,8 +76,7 @@ impl Running {
         let begun = self.engine.clock.now();
         loop {
             // Sources first: what they land afterwards is seen by the board.
-            // A replay that was asked for has landed what it replays once its request is processed.
-            let listed = self.engine.listed.is_complete() && self.has_caught_up(StageName::Replay).await?;
+            let listed = self.engine.listed.is_complete();
             self.board.catch_up().await?;
             let ended = self.board.take_endings();
             watcher.saw(self.board.totals(), self.board.in_flight(), ended);

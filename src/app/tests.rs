@@ -9,6 +9,7 @@ use crate::app::board::Totals;
 use crate::app::desk::{Answer, Desk, ReplayOrder, Request, Selection};
 use crate::app::query::{LetterFilter, StatusFilter};
 use crate::app::run::{Nobody, Running};
+use crate::app::sources::{Landing, Source};
 use crate::app::view::LetterView;
 use crate::app::wiring::Options;
 use crate::broker::PollLimit;
@@ -65,7 +66,8 @@ impl Plant {
             put(folder.path().join("raw").join(key), bytes);
         }
         let clock = ManualClock::new(NOW);
-        let mut options = Options::new(vec![("raw".to_owned(), at("raw"))], at("lake"), at("contracts"), None);
+        let raw = Source::Landing(Landing::new("raw".parse().unwrap(), at("raw")));
+        let mut options = Options::new(vec![raw], at("lake"), at("contracts"), None);
         options.quiet = Some(Span::from_millis(10));
         options.durability = Durability::Buffer;
         let ticking = Ticking::start(&clock);

@@ -1,6 +1,7 @@
 //! The composition root: the only file that names the implementations together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use crate::app::contracts::{self, Shelf};
 use crate::app::desk::Desk;
 use crate::app::query::Query;
 use crate::app::reload::Reload;
+use crate::app::sources::{self, Opened, Source};
+use crate::app::upkeep::{MEMO, Upkeep};
 use crate::broker::embedded::{Durability, EmbeddedBroker};
-use crate::broker::{Broker, Reader};
+use crate::broker::{Broker, LogError, Reader};
 use crate::clock::{Clock, Jitter};
 use crate::domain::names::{StageName, Subject};
 use crate::domain::time::Span;
@@ -22,12 +25,11 @@ use crate::lake::local::Sync;
 use crate::lake::{identity, probe, url};
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::runner::{Halt, Limits, Runner, Surroundings};
-use crate::pipeline::topics::Topics;
+use crate::pipeline::topics::{Topic, Topics};
 use crate::pipeline::work::Work;
 use crate::registry::SchemaRegistry;
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::source::landing::Intake;
-use crate::source::listing::Listing;
 use crate::source::routing::Router;
 use crate::stage::Stage;
 use crate::stage::assemble::Assemble;
@@ -55,8 +57,7 @@ use crate::wire::records::ALL;
 /// Everything a process is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bucket name and URL.
-    pub landing: Vec<(String, String)>,
+    pub sources: Vec<Source>,
     pub lake: String,
     /// A folder of contracts, or a URL.
     pub contracts: String,
@@ -65,21 +66,27 @@ pub struct Options {
     /// State folder; `None` keeps everything in memory.
     pub state: Option<PathBuf>,
     pub stages: Vec<StageName>,
+    /// How often a source is asked that does not say it itself.
     pub poll: Span,
     /// Overrides every contract's `batch.quiet`.
     pub quiet: Option<Span>,
-    pub partitions: u32,
+    /// Of a new log; a log that is there must have as many. `None`: as many as it has, or 4.
+    pub partitions: Option<u32>,
     pub retention: Span,
+    /// Wait between two passes of retention and compaction.
+    pub retain_every: Span,
     pub durability: Durability,
     pub limits: Limits,
-    pub webhook: Option<std::net::SocketAddr>,
 }
+
+/// Partitions of a new log nobody configured.
+const PARTITIONS: u32 = 4;
 
 impl Options {
     /// Sane defaults around what must be named.
-    pub fn new(landing: Vec<(String, String)>, lake: String, contracts: String, state: Option<PathBuf>) -> Self {
+    pub fn new(sources: Vec<Source>, lake: String, contracts: String, state: Option<PathBuf>) -> Self {
         Self {
-            landing,
+            sources,
             lake,
             contracts,
             reload: Span::from_secs(2),
@@ -87,11 +94,11 @@ impl Options {
             stages: StageName::ALL.to_vec(),
             poll: Span::from_secs(2),
             quiet: None,
-            partitions: 4,
+            partitions: None,
             retention: Span::from_secs(30 * 86_400),
+            retain_every: Span::from_secs(3600),
             durability: Durability::Sync,
             limits: Limits::default(),
-            webhook: None,
         }
     }
 }
@@ -131,8 +138,13 @@ pub enum StartError {
     Store(#[from] object_store::Error),
     #[error(transparent)]
     Sources(#[from] crate::stage::bridge::SourcesError),
-    #[error("landing bucket {name:?}: {detail}")]
-    Bucket { name: String, detail: String },
+    #[error(transparent)]
+    Source(#[from] sources::SourceError),
+    #[error(
+        "the log of this state folder has {has} partitions, and log.partitions says {wanted}; \
+         say {has}, or begin a new state folder: state lives on partitions, so their number never changes"
+    )]
+    Partitions { has: u32, wanted: u32 },
 }
 
 /// A started process.
@@ -145,6 +157,8 @@ pub struct Engine {
     pub registry: Arc<dyn SchemaRegistry>,
     pub progress: Arc<Progress>,
     pub listed: Arc<ListedOnce>,
+    /// Webhooks by name, and where they listen.
+    pub webhooks: Vec<(String, SocketAddr)>,
     pub stop: CancellationToken,
     pub clock: Arc<dyn Clock>,
     pub stages: JoinSet<Result<(), Halt>>,
@@ -179,7 +193,7 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
             broker
         }
     };
-    let topics = Topics::new("lakegate.", options.partitions, options.retention);
+    let topics = Topics::new("lakegate.", partitions(&broker, options).await?, options.retention);
     broker.ensure(&topics.specs()).await?;
     let registry: Arc<dyn SchemaRegistry> = Arc::new(EmbeddedRegistry::new(Arc::clone(&lake)));
     let outlet = Outlet { codec: Arc::new(codec(registry.as_ref()).await?), topics: Arc::new(topics) };
@@ -199,6 +213,17 @@ async fn codec(registry: &dyn SchemaRegistry) -> Result<Codec, StartError> {
     let codec = Codec::new(&ids)?;
     earlier.iter().try_for_each(|version| codec.learn(version.id, &version.schema))?;
     Ok(codec)
+}
+
+/// Partitions of the log: as it was begun.
+async fn partitions(broker: &EmbeddedBroker, options: &Options) -> Result<u32, StartError> {
+    let landing = Topics::new("lakegate.", PARTITIONS, options.retention).name(Topic::Landing);
+    match (broker.partitions(&landing).await, options.partitions) {
+        (Ok(has), Some(wanted)) if has != wanted => Err(StartError::Partitions { has, wanted }),
+        (Ok(has), _) => Ok(has),
+        (Err(LogError::TopicMissing { .. }), wanted) => Ok(wanted.unwrap_or(PARTITIONS)),
+        (Err(e), _) => Err(e.into()),
+    }
 }
 
 /// The state folder remembers which lake it belongs to.
@@ -223,33 +248,19 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
 /// # Errors
 /// By what is wrong with the options, contracts, lake or state.
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
-    let landing = options.landing.iter().map(|(name, at)| Ok((name.clone(), url::open(at, Sync::Never)?)));
-    let landing = landing.collect::<Result<Vec<_>, url::OpenError>>()?;
-    start_on(options, landing, clock).await
+    start_on(options, sources::open(&options.sources, options.poll)?, clock).await
 }
 
-/// [`start`], with the stores of the landing buckets in place of their URLs.
+/// [`start`], with sources that are open already.
 ///
 /// # Errors
 /// Those of [`start`].
-pub async fn start_on(
-    options: &Options,
-    landing: Vec<(String, Arc<dyn ObjectStore>)>,
-    clock: Arc<dyn Clock>,
-) -> Result<Engine, StartError> {
+pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
     let Ground { broker, outlet, lake, registry } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     let shelf = Shelf::open(&options.contracts).map_err(contracts::ReadError::from)?;
     let mut reload = Reload::new(shelf, Arc::clone(&catalog), Arc::clone(&registry), options.reload);
     reload.start().await?;
-    let mut buckets: BTreeMap<String, Arc<dyn ObjectStore>> = BTreeMap::new();
-    let mut sources = Vec::new();
-    for (name, store) in landing {
-        let bucket = name.parse().map_err(|e| StartError::Bucket { name: name.clone(), detail: format!("{e}") })?;
-        let listing = Listing::new(bucket, Arc::clone(&store), None).skipping(OWN_PREFIXES);
-        sources.push(PullSource { name: name.clone(), kind: PullKind::Listing(listing), poll: options.poll });
-        buckets.insert(name, store);
-    }
     let reader = broker.reader();
     let progress = Arc::new(Progress::default());
     let desk = Desk {
@@ -258,11 +269,14 @@ pub async fn start_on(
         clock: Arc::clone(&clock),
         progress: Some(Arc::clone(&progress)),
     };
+    let Opened { buckets, mut pulls } = opened;
     let inbox = Inbox::new(Arc::clone(&lake), Arc::new(desk));
-    sources.push(PullSource { name: inbox::SOURCE.to_owned(), kind: PullKind::Manifests(inbox), poll: options.poll });
+    pulls.push(PullSource { name: inbox::SOURCE.to_owned(), kind: PullKind::Manifests(inbox), poll: options.poll });
+    let is_bridge = options.stages.contains(&StageName::Bridge);
+    let hooks = if is_bridge { sources::bind(&options.sources).await? } else { Vec::new() };
     let buckets = Buckets::new(buckets);
     let intake = Intake { outlet: outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
-    let bridge = Bridge::new(intake, sources, Work::Pool)?;
+    let bridge = Bridge::new(intake.clone(), pulls, Work::Pool)?;
     let listed = bridge.listed();
     let broker_seam: Arc<dyn Broker> = Arc::clone(&broker) as Arc<dyn Broker>;
     let around = Surroundings {
@@ -279,7 +293,7 @@ pub async fn start_on(
         progress,
     };
     let clerk = |stage| Clerk { outlet: outlet.clone(), stage };
-    let mut spawn = Spawn { around: around.clone(), options, stages: JoinSet::new() };
+    let mut spawn = Spawn { around, options, stages: JoinSet::new() };
     spawn.stage(bridge)?;
     spawn.stage(Validate { catalog: Arc::clone(&catalog), buckets: buckets.clone(), clerk: clerk(StageName::Validate) })?;
     spawn.stage(Classify {
@@ -300,15 +314,20 @@ pub async fn start_on(
     spawn.stage(Replay { outlet: outlet.clone(), reader: Arc::clone(&reader) })?;
     spawn.stage(Letters { lake: Arc::clone(&lake), outlet: outlet.clone() })?;
     spawn.stage(Reports { outlet: outlet.clone() })?;
-    let Spawn { mut stages, .. } = spawn;
+    let Spawn { mut stages, around, .. } = spawn;
+    let webhooks = hooks.iter().map(|h| (h.name.clone(), h.at)).collect();
+    for hook in hooks {
+        stages.spawn(hook.serve(Arc::clone(&around.broker), intake.clone(), Arc::clone(&clock), around.stop.clone()));
+    }
     if [StageName::Bridge, StageName::Validate].iter().any(|s| options.stages.contains(s)) {
         stages.spawn(reload.run(Arc::clone(&clock), around.stop.clone(), Arc::clone(&around.progress)));
     }
-    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress: around.progress, listed, stop: around.stop, clock, stages })
+    let memo = options.state.as_ref().map(|state| state.join(MEMO));
+    let upkeep = Upkeep { broker: Arc::clone(&broker), clock: Arc::clone(&clock), every: options.retain_every, memo, work: Work::Pool };
+    stages.spawn(upkeep.run(around.stop.clone()));
+    let Surroundings { progress, stop, .. } = around;
+    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress, listed, webhooks, stop, clock, stages })
 }
-
-/// Never bridged, should lake and landing be one store.
-const OWN_PREFIXES: [&str; 6] = ["_lakegate/", "_staging/", "curated/", "quarantine/", "dq-results/", "replay/"];
 
 struct Spawn<'a> {
     around: Surroundings,

@@ -214,8 +214,8 @@ pub trait Reader: Send + Sync {
 pub enum Cleanup {
     /// Records older than this go, once every group has passed them.
     Delete { retention: Span },
-    /// The last record of each key stays.
-    Compact,
+    /// The last record of each key stays, and everything younger than `lag`.
+    Compact { lag: Span },
 }
 
 /// A topic as the design wants it.

@@ -6,12 +6,18 @@ use serde::Serialize;
 use crate::app::contracts::{ReadError, Shelf, Shelved};
 use crate::cli::exit::{self, blame};
 use crate::cli::out::Out;
+use crate::contract::json_schema;
 
 #[derive(Debug, Subcommand)]
 pub enum ContractCommand {
     /// Check contracts: every fault at once, each with line and remedy
     #[command(after_help = "Example: lakegate contract lint contracts/*.yaml\n\nExit codes: 0 no fault, 2 faults.")]
     Lint(LintArgs),
+    /// Print the JSON Schema of contracts, for editors
+    #[command(after_help = "Example: lakegate contract schema > contract.schema.json\n\n\
+                            In an editor with the YAML language server, begin a contract with\n  \
+                            # yaml-language-server: $schema=contract.schema.json")]
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -35,7 +41,13 @@ struct LintView {
 /// # Errors
 /// When output cannot be written.
 pub async fn run(command: ContractCommand, out: &mut Out) -> anyhow::Result<u8> {
-    let ContractCommand::Lint(args) = command;
+    let args = match command {
+        ContractCommand::Lint(args) => args,
+        ContractCommand::Schema => {
+            out.line(json_schema::text().trim_end())?;
+            return Ok(exit::OK);
+        }
+    };
     let mut count = 0;
     let mut contracts = Vec::new();
     for at in &args.files {

@@ -8,6 +8,7 @@ use crate::cli::out::Out;
 
 pub mod ask;
 pub mod check;
+pub mod config;
 pub mod contract;
 pub mod demo;
 pub mod events;
@@ -49,6 +50,9 @@ pub enum Command {
     /// On one machine the flags alone are enough:
     ///   lakegate run --landing ./landing --lake ./lake --contracts ./contracts --until-idle
     Run(run::RunArgs),
+    /// See what `run` would run with: every setting and where it was said.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Check one file against a contract, offline: what `run` would do with it.
     Check(check::CheckArgs),
     /// Send objects through the pipeline again, safely.
@@ -111,6 +115,7 @@ pub fn main() -> ExitCode {
 pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
     match command {
         Command::Run(_) | Command::Demo(_) => anyhow::bail!("a pipeline is started by main"),
+        Command::Config(command) => config::run(command, out),
         Command::Check(args) => check::run(&args, out).await,
         Command::Replay(command) => replay::run(command, out).await,
         Command::Quarantine(command) => quarantine::run(command, out).await,
@@ -128,8 +133,8 @@ fn closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|c| c.downcast_ref().is_some_and(is_closed))
 }
 
-/// `[NAME=]URL`: NAME, by default the last path segment, is the bucket.
-pub fn landing(text: &str) -> Result<(String, String), String> {
+/// `[NAME=]URL`: NAME is by default the last path segment.
+pub fn named(text: &str) -> Result<(String, String), String> {
     if let Some((name, url)) = text.split_once('=').filter(|(name, _)| !name.contains('/')) {
         return if name.is_empty() || url.is_empty() {
             Err(format!("{text:?} is not [NAME=]URL"))
@@ -141,7 +146,7 @@ pub fn landing(text: &str) -> Result<(String, String), String> {
     let absolute = std::fs::canonicalize(text).ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     match absolute.or_else(|| Some(name.to_owned())).filter(|n| !n.is_empty()) {
         Some(name) => Ok((name, text.to_owned())),
-        None => Err(format!("{text:?} has no last segment to name the bucket; write NAME=URL")),
+        None => Err(format!("{text:?} has no last segment to be its name; write NAME=URL")),
     }
 }
 

@@ -3,47 +3,62 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::board::{Ended, Totals};
 use crate::app::contracts::ReadError;
 use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
+use crate::app::shutdown::{self, Leave, Signal};
 use crate::app::wiring::{Options, StartError};
-use crate::broker::embedded::Durability;
+use crate::cli::config::{layers, refused};
 use crate::cli::exit;
 use crate::clock::SystemClock;
-use crate::domain::names::StageName;
+use crate::config::overlay::Flag;
+use crate::config::settings::resolve;
+use crate::config::sources::SourceFlag;
 use crate::domain::time::Span;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Settings: a TOML file. Flags win over the environment (LAKEGATE__SECTION__KEY), the
+    /// environment over the file. Without this flag no file is read, whatever lies in the folder.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where files land: [NAME=]URL, a folder or file://…; NAME is the bucket. Several are allowed.
-    #[arg(long, value_name = "[NAME=]URL", required = true, value_parser = crate::cli::landing)]
+    #[arg(long, value_name = "[NAME=]URL", value_parser = crate::cli::named)]
     pub landing: Vec<(String, String)>,
+    /// A file of notifications, one JSON document a line, read on as it grows. Several are allowed.
+    #[arg(long, value_name = "[NAME=]FILE", value_parser = crate::cli::named)]
+    pub notices: Vec<(String, String)>,
+    /// Take notifications over HTTP here: POST /notices at HOST:PORT.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub webhook: Option<String>,
     /// Where tables are published: a folder or file://…
     #[arg(long, value_name = "URL")]
-    pub lake: String,
+    pub lake: Option<String>,
     /// Contracts (*.yaml): a folder, one file or a URL. Looked at while running: a change comes into force by itself.
     #[arg(long, value_name = "URL")]
-    pub contracts: String,
-    /// State folder: the embedded log and the stages' stores. Default: `<lake>/../lakegate-state`.
+    pub contracts: Option<String>,
+    /// State folder: the embedded log and the stages' stores. Default: .lakegate
     #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub state: Option<String>,
     /// Only these stages, separated by commas. Default: all.
-    #[arg(long, value_delimiter = ',', value_name = "A,B")]
-    pub stages: Vec<StageName>,
+    #[arg(long, value_name = "A,B")]
+    pub stages: Option<String>,
     /// End when everything that has landed has come to its end.
     #[arg(long)]
     pub until_idle: bool,
     /// With --until-idle: give up after this long (30s, 5m).
     #[arg(long, value_name = "SPAN")]
     pub timeout: Option<Span>,
-    /// How often sources are asked.
-    #[arg(long, value_name = "SPAN", default_value = "2s")]
-    pub poll: Span,
+    /// How often sources are asked. Default: 2s
+    #[arg(long, value_name = "SPAN")]
+    pub poll: Option<String>,
     /// Do not wait for the disk: faster, and what was committed last can be lost with the machine.
     #[arg(long)]
     pub no_sync: bool,
@@ -53,22 +68,41 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    pub fn options(&self) -> Options {
-        let state = self.state.clone().unwrap_or_else(|| PathBuf::from(".lakegate"));
-        let mut options = Options::new(self.landing.clone(), self.lake.clone(), self.contracts.clone(), Some(state));
-        options.poll = self.poll;
-        if !self.stages.is_empty() {
-            options.stages.clone_from(&self.stages);
-        }
+    /// What the flags say; the configuration checks it together with everything else.
+    fn flags(&self) -> (Vec<Flag>, Vec<SourceFlag>) {
+        let said = [
+            ("--lake", ("lake", "url"), self.lake.clone()),
+            ("--contracts", ("contracts", "url"), self.contracts.clone()),
+            ("--state", ("state", "dir"), self.state.clone()),
+            ("--stages", ("run", "stages"), self.stages.clone()),
+            ("--poll", ("run", "poll"), self.poll.clone()),
+            ("--no-sync", ("log", "sync"), self.no_sync.then(|| "false".to_owned())),
+        ];
+        let flags = said.into_iter().filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? })).collect();
+        let landing = self.landing.iter().cloned().map(|(name, url)| SourceFlag::Landing { name, url });
+        let notices = self.notices.iter().cloned().map(|(name, path)| SourceFlag::Notices { name, path: path.into() });
+        let webhook = self.webhook.iter().cloned().map(|address| SourceFlag::Webhook { address });
+        (flags, landing.chain(notices).chain(webhook).collect())
+    }
+
+    /// What a process is started with, and how long it may drain.
+    ///
+    /// # Errors
+    /// Every fault of flags, environment and file; then what none of them says.
+    fn options(&self) -> anyhow::Result<(Options, Span)> {
+        let (flags, sources) = self.flags();
+        let settings = resolve(layers(self.config.as_deref(), flags, sources)?).map_err(refused)?;
+        let drain = settings.run.drain;
+        let mut options = settings.options().map_err(refused)?;
         if self.until_idle {
-            options.quiet = Some(Span::from_millis(250));
+            options.quiet = Some(IDLE_QUIET);
         }
-        if self.no_sync {
-            options.durability = Durability::Buffer;
-        }
-        options
+        Ok((options, drain))
     }
 }
+
+/// With --until-idle a batch is sealed once this long nothing joined it, whatever its contract says.
+const IDLE_QUIET: Span = Span::from_millis(250);
 
 /// Figures on stderr while a person watches.
 struct Terminal {
@@ -111,7 +145,11 @@ pub fn verdict(totals: &Totals) -> u8 {
 }
 
 pub async fn run(args: RunArgs) -> ExitCode {
-    match carry_out(&args).await {
+    let (options, drain) = match args.options() {
+        Ok(options) => options,
+        Err(e) => return exit::report(&e, exit::code_of(&e)),
+    };
+    match carry_out(&args, options, drain).await {
         Ok(code) => code.into(),
         Err(e) => {
             let code = code_of(&e);
@@ -120,30 +158,37 @@ pub async fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-async fn carry_out(args: &RunArgs) -> Result<u8, RunError> {
-    let options = args.options();
+async fn carry_out(args: &RunArgs, options: Options, drain: Span) -> Result<u8, RunError> {
     let mut running = Running::start(&options, Arc::new(SystemClock)).await?;
     if let Some(state) = &options.state
         && let Err(e) = control::attach(&mut running.engine, state, &options.lake)
     {
         tracing::warn!(error = %e, "no control socket: commands cannot ask this process");
     }
-    let stop = running.engine.stop.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.cancel();
-        }
-    });
+    for (name, at) in &running.engine.webhooks {
+        eprintln!("lakegate: webhook {name} listens on http://{at}/notices");
+    }
+    let asked = Arc::new(OnceLock::new());
+    // Dropped, and so ended, with this function.
+    let mut watch = JoinSet::new();
+    watch.spawn(leave_when_asked(running.engine.stop.clone(), drain, Arc::clone(&asked)));
     if !args.until_idle {
         running.until_stopped().await?;
         running.stop().await?;
         return Ok(exit::OK);
     }
     let live = std::io::stderr().is_terminal();
-    let totals = running.until_idle(args.timeout, &mut Terminal { shown: 0, live }).await?;
+    let stop = running.engine.stop.clone();
+    let mut terminal = Terminal { shown: 0, live };
+    let idle = tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        totals = running.until_idle(args.timeout, &mut terminal) => Some(totals?),
+    };
     if live {
         eprintln!();
     }
+    let totals = idle.clone().unwrap_or_else(|| running.totals());
     running.stop().await?;
     if args.json {
         println!("{}", serde_json::to_string(&totals).expect("figures always serialize"));
@@ -158,5 +203,32 @@ async fn carry_out(args: &RunArgs) -> Result<u8, RunError> {
             totals.rows.physical, totals.rows.published, totals.rows.quarantined, totals.rows.deduplicated, totals.seconds
         );
     }
-    Ok(verdict(&totals))
+    // Cut short, it has not done what --until-idle promises.
+    Ok(match (idle, asked.get()) {
+        (None, Some(signal)) => signal.exit_code(),
+        _ => verdict(&totals),
+    })
+}
+
+/// Drains at the first signal; ends the process at the second, or when draining takes too long.
+async fn leave_when_asked(stop: CancellationToken, drain: Span, asked: Arc<OnceLock<Signal>>) {
+    let signals = match shutdown::signals() {
+        Ok(signals) => signals,
+        Err(e) => {
+            tracing::warn!(error = %e, "no signal handlers: signals end this process without draining");
+            return;
+        }
+    };
+    let told = |signal| {
+        asked.get_or_init(|| signal);
+        eprintln!("lakegate: {signal}: draining, at most {drain}; a second signal ends it at once");
+    };
+    let leave = shutdown::watch(signals, &SystemClock, drain, &stop, told).await;
+    eprintln!("lakegate: {leave}");
+    let code = match leave {
+        Leave::Again(signal) => signal.exit_code(),
+        Leave::Overdue { .. } => exit::HALTED,
+    };
+    // Not `return`: the runtime would wait for whatever does not end.
+    std::process::exit(i32::from(code));
 }

@@ -63,6 +63,7 @@ fn the_help_tells_a_newcomer_what_there_is() {
       demo        See it work: golden files, a burst and two weeks of real flights through all stages,
                   one object into quarantine and back. Nothing needs to be installed
       run         Run the bridge and the stages: landed files become published tables
+      config      See what `run` would run with: every setting and where it was said
       check       Check one file against a contract, offline: what `run` would do with it
       replay      Send objects through the pipeline again, safely
       quarantine  See what was held back, and why
@@ -280,4 +281,48 @@ async fn what_a_run_left_behind_can_be_asked_and_replayed() {
     assert_eq!(ask(&["quarantine", "show", run]).await.0, 0);
     let (_, plan) = ask(&["replay", "quarantine", "--dataset", "orders", "--dry-run"]).await;
     assert_eq!((&plan[0]["replay"], &plan[0]["ordered"]), (&1.into(), &false.into()));
+}
+
+#[test]
+fn a_configuration_is_shown_with_origins_and_checked_with_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = write(
+        folder.path(),
+        "good.toml",
+        "[lake]\nurl = \"/srv/lake\"\n[[source]]\nname = \"raw\"\nkind = \"listing\"\nurl = \"/srv/raw\"\n",
+    );
+    let (code, text) = lakegate(&["config", "show", "--config", &good]);
+    assert_eq!(code, 0, "{text}");
+    let row = |key: &str| text.lines().find(|l| l.starts_with(key)).unwrap_or_else(|| panic!("{key}: {text}")).to_owned();
+    assert!(row("lake.url").ends_with(&format!("{good}:2")));
+    assert!(row("contracts.url").contains("(not set)"));
+    assert!(row("run.drain").contains("30s") && row("run.drain").ends_with("default"));
+    assert!(row("source[0].poll").contains("2s"));
+    let (code, text) = lakegate(&["config", "check", "--config", &good]);
+    assert_eq!(code, 0);
+    assert!(text.starts_with(&format!("no fault: 4 settings from {good}, 0 from the environment, ")), "{text}");
+    assert!(text.contains("run will need it: contracts.url") && !text.contains("lake.url"), "{text}");
+
+    let bad = write(folder.path(), "bad.toml", "[lake]\nurll = \"x\"\n[run]\npoll = 5\n");
+    let (code, text) = lakegate(&["config", "check", "--config", &bad]);
+    let told = format!(
+        "{bad}:2: lake.urll: unknown key; did you mean url?\n\
+         {bad}:4: run.poll: a duration needs its unit; write \"30s\", \"5m\", \"7d\"\n"
+    );
+    assert_eq!((code, text), (64, told));
+    let (code, text) = lakegate(&["config", "check", "--json", "--config", &bad]);
+    let view: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, view["problems"].as_array().map(Vec::len)), (64, Some(2)));
+    assert_eq!(view["problems"][1]["origin"], serde_json::json!({ "from": "file", "file": bad, "line": 4 }));
+
+    let broken = write(folder.path(), "broken.toml", "[lake\n");
+    let (code, text) = lakegate(&["config", "check", "--config", &broken]);
+    assert!(code == 64 && text.contains(&format!("{broken}:1: not TOML")), "{text}");
+    assert_eq!(lakegate(&["config", "check", "--config", "no/such.toml"]).0, 64);
+}
+
+#[test]
+fn the_schema_of_contracts_is_printed_as_it_is_committed() {
+    let (code, text) = lakegate(&["contract", "schema"]);
+    assert_eq!((code, text.as_str()), (0, include_str!("../../schemas/contract.schema.json")));
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::fault::{Fault, nearest};
+use super::keys::{Key, Kind};
 use super::tree::{Entry, Node, Value};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::ByteSize;
@@ -43,28 +44,30 @@ pub struct Item<'a> {
     pub path: String,
 }
 
-/// The keys of one mapping, taken one by one; what is left in the end is unknown.
+/// The keys of one mapping, taken one by one: all of `keys`, and no other.
 #[derive(Debug)]
 pub struct Fields<'a> {
     pub path: String,
     pub place: (usize, usize),
     entries: &'a [Entry],
-    known: Vec<&'static str>,
+    keys: &'static [Key],
+    taken: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    /// Opens a mapping; anything else is a fault.
-    pub fn open(item: &Item<'a>, faults: &mut Faults) -> Option<Self> {
+    /// Opens a mapping that may have these keys; anything else is a fault.
+    pub fn open(item: &Item<'a>, keys: &'static [Key], faults: &mut Faults) -> Option<Self> {
         let Value::Map(entries) = &item.node.value else {
             faults.wrong_kind(item, "a mapping");
             return None;
         };
-        Some(Self { path: item.path.clone(), place: item.place(), entries, known: Vec::new() })
+        Some(Self { path: item.path.clone(), place: item.place(), entries, keys, taken: Vec::new() })
     }
 
     /// The value under `key`; a null counts as absent.
     pub fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
-        self.known.push(key);
+        debug_assert!(self.keys.iter().any(|k| k.name == key), "{key} stands in no list of keys");
+        self.taken.push(key);
         let entry = self.entries.iter().find(|e| e.key == key)?;
         if entry.node.value == Value::Null {
             return None;
@@ -74,8 +77,13 @@ impl<'a> Fields<'a> {
 
     /// The mapping under `key`.
     pub fn section(&mut self, key: &'static str, faults: &mut Faults) -> Option<Fields<'a>> {
+        let keys = self.keys.iter().find_map(|k| match k.kind {
+            Kind::Section(keys) if k.name == key => Some(keys),
+            _ => None,
+        });
+        let keys = keys.expect("a section is listed as one");
         let item = self.take(key)?;
-        Fields::open(&item, faults)
+        Fields::open(&item, keys, faults)
     }
 
     /// Sets `into` from the value under `key`, if it is there and `read` accepts it.
@@ -98,15 +106,14 @@ impl<'a> Fields<'a> {
         self.set(key, into, faults, |item, faults| read(item, faults).map(Some));
     }
 
-    /// Refuses every key that nobody took.
+    /// Refuses every key that is none.
     pub fn finish(self, faults: &mut Faults) {
-        for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) {
-                continue;
-            }
-            let remedy = match nearest(&entry.key, self.known.iter().copied()) {
+        debug_assert!(self.keys.iter().all(|k| self.taken.contains(&k.name)), "{}: a listed key is not read", self.path);
+        let known = || self.keys.iter().map(|k| k.name);
+        for entry in self.entries.iter().filter(|e| known().all(|k| k != e.key)) {
+            let remedy = match nearest(&entry.key, known()) {
                 Some(word) => format!("did you mean {word}?"),
-                None => format!("known here: {}", self.known.join(", ")),
+                None => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
             };
             faults.at((entry.line, entry.column), &join(&self.path, &entry.key), "unknown key", Some(remedy));
         }

@@ -7,6 +7,8 @@
 pub mod canonical;
 pub mod fault;
 pub mod fields;
+pub mod json_schema;
+pub mod keys;
 pub mod lint;
 pub mod model;
 pub mod parse;

@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::fields::{Faults, Fields, Item};
+use super::keys;
 use super::model::{
     AvroSchema, BatchOptions, Contract, DedupeScope, Lateness, Mode, OnDelete, OnOverwrite, Publish, PublishFormat, Quality, Route, Rules,
     SameContentAgain, Transform,
@@ -31,7 +32,7 @@ pub fn parse(file: &str, text: &str) -> Result<Contract, Vec<Fault>> {
 }
 
 fn read_contract(root: &Item<'_>, text: &str, faults: &mut Faults) -> Option<Contract> {
-    let mut fields = Fields::open(root, faults)?;
+    let mut fields = Fields::open(root, keys::CONTRACT, faults)?;
     let dataset = read_dataset(&mut fields, faults);
     // Without a name the rest is still read, so that its faults are told too.
     let name = dataset.clone().or_else(|| "unnamed".parse().ok())?;

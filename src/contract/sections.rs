@@ -1,6 +1,7 @@
 //! The larger sections of a contract: source, schema, rows, lateness, transform.
 
 use super::fields::{Faults, Fields, Item};
+use super::keys;
 use super::model::{Contract, Lateness, ParquetOptions, Pending, Transform};
 use super::parse::read_avro;
 use super::tree::Value;
@@ -48,7 +49,7 @@ fn read_csv(item: &Item<'_>, faults: &mut Faults) -> Option<CsvOptions> {
     if item.node.value == Value::Text("auto".to_owned()) {
         return Some(csv);
     }
-    let mut fields = Fields::open(item, faults)?;
+    let mut fields = Fields::open(item, keys::CSV, faults)?;
     let mut dialect = CsvDialect::default();
     fields.set("delimiter", &mut dialect.delimiter, faults, |item, faults| {
         let text = item.text(faults)?;
@@ -93,7 +94,7 @@ fn byte_or_none(item: &Item<'_>, faults: &mut Faults) -> Option<Option<u8>> {
 
 fn read_json(item: &Item<'_>, faults: &mut Faults) -> Option<JsonOptions> {
     let mut json = JsonOptions::default();
-    let mut fields = Fields::open(item, faults)?;
+    let mut fields = Fields::open(item, keys::JSON, faults)?;
     fields.set("duplicate_keys", &mut json.duplicate_keys, faults, |i, f| i.word(words::ODDITIES, f));
     fields.set("non_finite", &mut json.non_finite, faults, |i, f| i.word(words::ODDITIES, f));
     fields.set("big_number", &mut json.big_number, faults, |i, f| i.word(words::BIG_NUMBERS, f));
@@ -103,7 +104,7 @@ fn read_json(item: &Item<'_>, faults: &mut Faults) -> Option<JsonOptions> {
 
 fn read_limits(item: &Item<'_>, faults: &mut Faults) -> Option<Limits> {
     let mut limits = Limits::default();
-    let mut fields = Fields::open(item, faults)?;
+    let mut fields = Fields::open(item, keys::LIMITS, faults)?;
     let count = |max| move |i: &Item<'_>, f: &mut Faults| i.count(1, max, f).and_then(|n| usize::try_from(n).ok());
     fields.set("field_bytes", &mut limits.field_bytes, faults, |i, f| i.size(1, f));
     fields.set("record_bytes", &mut limits.record_bytes, faults, |i, f| i.size(1, f));
@@ -137,7 +138,7 @@ pub(super) fn read_schema(mut fields: Fields<'_>, contract: &mut Contract, fault
     }
     fields.set("policy", &mut contract.schema.policy, faults, read_policy);
     fields.set_some("pending", &mut contract.pending, faults, |item, faults| {
-        let mut fields = Fields::open(item, faults)?;
+        let mut fields = Fields::open(item, keys::PENDING, faults)?;
         let (mut avro, mut effective_from) = (None, None);
         fields.set_some("avro", &mut avro, faults, read_avro);
         fields.set_some("effective_from", &mut effective_from, faults, Item::timestamp);
@@ -155,7 +156,7 @@ pub(super) fn read_schema(mut fields: Fields<'_>, contract: &mut Contract, fault
 
 fn read_column(item: &Item<'_>, faults: &mut Faults) -> Option<ColumnRules> {
     let mut column = ColumnRules::default();
-    let mut fields = Fields::open(item, faults)?;
+    let mut fields = Fields::open(item, keys::COLUMN, faults)?;
     fields.set("format", &mut column.formats, faults, |item, faults| match item.node.value {
         Value::List(_) => item.names(faults),
         _ => item.name(faults).map(|f| vec![f]),
@@ -195,7 +196,7 @@ fn read_column(item: &Item<'_>, faults: &mut Faults) -> Option<ColumnRules> {
 
 fn read_policy(item: &Item<'_>, faults: &mut Faults) -> Option<Policy> {
     let mut policy = Policy::default();
-    let mut fields = Fields::open(item, faults)?;
+    let mut fields = Fields::open(item, keys::POLICY, faults)?;
     fields.set("allow_additive_columns", &mut policy.allow_additive_columns, faults, Item::flag);
     fields.set("allow_type_coercion", &mut policy.allow_type_coercion, faults, |i, f| i.word(words::COERCIONS, f));
     fields.set("strict_required_columns", &mut policy.strict_required_columns, faults, |item, faults| match item.node.value {
@@ -217,7 +218,7 @@ fn read_policy(item: &Item<'_>, faults: &mut Faults) -> Option<Policy> {
 pub(super) fn read_rows(mut fields: Fields<'_>, contract: &mut Contract, faults: &mut Faults) {
     fields.set("on_bad_row", &mut contract.schema.on_bad_row, faults, |i, f| i.word(words::BAD_ROWS, f));
     if let Some(item) = fields.take("dedupe")
-        && let Some(mut dedupe) = Fields::open(&item, faults)
+        && let Some(mut dedupe) = Fields::open(&item, keys::DEDUPE, faults)
     {
         let mut key = Vec::new();
         let (mut exact_duplicate, mut conflicting_duplicate) = (ExactDuplicate::default(), ConflictingDuplicate::default());
@@ -269,7 +270,7 @@ pub(super) fn read_transform(mut fields: Fields<'_>, transform: &mut Transform, 
     }
     fields.set("parquet", &mut transform.parquet, faults, |item, faults| {
         let mut parquet = ParquetOptions::default();
-        let mut fields = Fields::open(item, faults)?;
+        let mut fields = Fields::open(item, keys::PARQUET, faults)?;
         fields.set("compression", &mut parquet.compression, faults, |item, faults| {
             let text = item.name(faults)?;
             let found = words::compression(&text);

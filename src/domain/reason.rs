@@ -105,6 +105,8 @@ reason_codes! {
     SupersededObject = "superseded_object",
     /// The object was gone, or another version stood there, when it was read.
     ObjectGone = "object_gone",
+    /// No landing bucket of this process has the name the event says.
+    BucketUnknown = "bucket_unknown",
     /// The suffix is not one the contract names.
     SuffixRefused = "suffix_refused",
     /// Smaller than `min_bytes`.

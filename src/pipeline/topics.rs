@@ -98,11 +98,12 @@ impl Topics {
             (Topic::Published, kept),
             (Topic::Quarantine, kept),
             (Topic::Replay, kept),
-            (Topic::Status, Cleanup::Compact),
+            // A landing record must not outlive its ending: who counts what is in flight reads both.
+            (Topic::Status, Cleanup::Compact { lag: self.retention }),
             (Topic::Lifecycle, kept),
             (Topic::QualityReports, kept),
         ];
-        specs.extend(StageName::ALL.into_iter().map(|s| (Topic::Changelog(s), Cleanup::Compact)));
+        specs.extend(StageName::ALL.into_iter().map(|s| (Topic::Changelog(s), Cleanup::Compact { lag: Span::ZERO })));
         specs.into_iter().map(|(topic, cleanup)| TopicSpec { name: self.name(topic), partitions: self.partitions, cleanup }).collect()
     }
 }

@@ -92,6 +92,9 @@ pub fn remedy(reason: ReasonCode) -> &'static str {
         ReasonCode::DuplicateObject => "Nothing to do: this version landed before; force a replay to process it again.",
         ReasonCode::SupersededObject => "Nothing to do: a newer version of the key took its place.",
         ReasonCode::ObjectGone => "Upload the object again, or restore the version named here, then replay.",
+        ReasonCode::BucketUnknown => {
+            "Say where the bucket is (`--landing NAME=URL`, or a `[[source]]` of kind listing), restart, then replay; or stop its events."
+        }
         ReasonCode::SuffixRefused => "Add the suffix to `source.suffixes`, or rename the object, then replay.",
         ReasonCode::TooSmall => "Ask the producer for the whole file, or lower `source.min_bytes`, then replay.",
         ReasonCode::TooLarge => "Split the file, or raise the size limit, then replay.",

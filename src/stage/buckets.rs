@@ -7,7 +7,9 @@ use bytes::Bytes;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore};
 
 use crate::domain::names::ObjectKey;
+use crate::domain::reason::ReasonCode;
 use crate::lake::url::object_path;
+use crate::stage::StageError;
 use crate::wire::records::Admitted;
 
 /// Stores behind the buckets named in events.
@@ -24,6 +26,24 @@ pub enum Found<T> {
     Gone(String),
 }
 
+/// A bucket was not asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    #[error("no landing bucket is named {bucket} here; those named are {known}")]
+    Unknown { bucket: String, known: String },
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl From<BucketError> for StageError {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::Unknown { .. } => StageError::Refused { reason: ReasonCode::BucketUnknown, detail: error.to_string() },
+            BucketError::Store(e) => e.into(),
+        }
+    }
+}
+
 impl Buckets {
     pub fn new(by_name: BTreeMap<String, Arc<dyn ObjectStore>>) -> Self {
         Self { by_name }
@@ -38,7 +58,7 @@ impl Buckets {
     }
 
     /// Metadata and the first `n` bytes of whatever stands at the key now.
-    pub async fn peek(&self, bucket: &str, key: &str, version: Option<&str>, n: u64) -> Result<Found<(ObjectMeta, Bytes)>, Error> {
+    pub async fn peek(&self, bucket: &str, key: &str, version: Option<&str>, n: u64) -> Result<Found<(ObjectMeta, Bytes)>, BucketError> {
         let options = GetOptions { range: Some(GetRange::Bounded(0..n)), version: version.map(str::to_owned), ..GetOptions::default() };
         match self.open(bucket, key, options).await? {
             Found::Gone(why) => Ok(Found::Gone(why)),
@@ -50,7 +70,7 @@ impl Buckets {
     }
 
     /// The bytes of exactly the admitted version.
-    pub async fn read(&self, object: &Admitted) -> Result<Found<object_store::GetResult>, Error> {
+    pub async fn read(&self, object: &Admitted) -> Result<Found<object_store::GetResult>, BucketError> {
         let options = GetOptions {
             if_match: object.etag.clone().filter(|_| object.version_id.is_none()),
             version: object.version_id.clone(),
@@ -59,9 +79,10 @@ impl Buckets {
         self.open(&object.bucket, &object.key, options).await
     }
 
-    async fn open(&self, bucket: &str, key: &str, options: GetOptions) -> Result<Found<object_store::GetResult>, Error> {
+    async fn open(&self, bucket: &str, key: &str, options: GetOptions) -> Result<Found<object_store::GetResult>, BucketError> {
         let Some(store) = self.by_name.get(bucket) else {
-            return Ok(Found::Gone(format!("no landing bucket is named {bucket}; name it with --landing {bucket}=URL")));
+            let known = self.names().collect::<Vec<_>>().join(", ");
+            return Err(BucketError::Unknown { bucket: bucket.to_owned(), known });
         };
         let path = key.parse::<ObjectKey>().ok().as_ref().and_then(object_path);
         let Some(path) = path else {
@@ -76,12 +97,12 @@ impl Buckets {
                 let whole = GetOptions { range: None, ..options };
                 match store.get_opts(&path, whole).await {
                     Ok(found) if found.meta.size == 0 => Ok(Found::There(found)),
-                    Ok(_) => Err(Error::Generic { store: "landing", source: "the range was refused".into() }),
+                    Ok(_) => Err(Error::Generic { store: "landing", source: "the range was refused".into() }.into()),
                     Err(Error::NotFound { .. }) => Ok(Found::Gone("nothing stands at the key".to_owned())),
-                    Err(e) => Err(e),
+                    Err(e) => Err(e.into()),
                 }
             }
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         }
     }
 }

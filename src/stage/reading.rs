@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(observed.totals.sha256, <[u8; 32]>::from(Sha256::digest(bytes)));
         let Some(plan) = observed.file_plan() else { return Err(observed.drift.reason) };
         let mut rows = 0;
-        let counts = read(bytes, &plan, &contract.source, |block| {
+        let counts = read(bytes, &plan, &contract.source, &mut None, |block, _| {
             rows += block.batch.num_rows() as u64;
             Ok(())
         });

@@ -25,7 +25,7 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
-use crate::stage::buckets::{Buckets, Found};
+use crate::stage::buckets::{BucketError, Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject, headers, unadmitted};
 use crate::stage::{Decision, Stage, StageError, Verdict};
@@ -57,6 +57,8 @@ pub enum Standing {
     /// Nothing had to be asked: the record alone decides.
     NotAsked,
     Gone(String),
+    /// No store of ours has the bucket.
+    Elsewhere(String),
     There {
         version: ObjectVersion,
         head: Bytes,
@@ -253,6 +255,7 @@ impl Validate {
         let (found, head) = match standing {
             Standing::NotAsked => return Err(turned(State::Duplicate, ReasonCode::DuplicateObject, "this version was landed before")),
             Standing::Gone(why) => return Err(turned(State::Superseded, ReasonCode::ObjectGone, why)),
+            Standing::Elsewhere(why) => return Err(refused(ReasonCode::BucketUnknown, why)),
             Standing::There { version, head } => (version, head),
         };
         let (version, generation, overwrites, known) = identity(case, &found)?;
@@ -414,7 +417,11 @@ impl Stage for Validate {
             return Ok(Standing::NotAsked);
         }
         let landed = &input.object;
-        match self.buckets.peek(&landed.bucket, &landed.key, landed.version_id.as_deref(), HEAD_BYTES).await? {
+        let found = match self.buckets.peek(&landed.bucket, &landed.key, landed.version_id.as_deref(), HEAD_BYTES).await {
+            Err(unknown @ BucketError::Unknown { .. }) => return Ok(Standing::Elsewhere(unknown.to_string())),
+            found => found?,
+        };
+        match found {
             Found::Gone(why) => Ok(Standing::Gone(why)),
             Found::There((meta, head)) => {
                 let version = ObjectVersion {

@@ -70,7 +70,7 @@ impl TopicEntry {
         out.put_u32(self.partitions);
         out.put_i64(match self.cleanup {
             Cleanup::Delete { retention } => retention.millis(),
-            Cleanup::Compact => -1,
+            Cleanup::Compact { lag } => -1 - lag.millis(),
         });
         for (start, floor) in self.starts.iter().zip(&self.floors) {
             out.put_u64(*start);
@@ -85,7 +85,10 @@ impl TopicEntry {
             return Err(EntryError::Short);
         }
         let (id, partitions, retention) = (bytes.get_u32(), bytes.get_u32(), bytes.get_i64());
-        let cleanup = if retention < 0 { Cleanup::Compact } else { Cleanup::Delete { retention: Span::from_millis(retention) } };
+        let cleanup = match retention {
+            0.. => Cleanup::Delete { retention: Span::from_millis(retention) },
+            lag => Cleanup::Compact { lag: Span::from_millis(-1 - lag) },
+        };
         if bytes.remaining() != partitions as usize * 16 {
             return Err(EntryError::Short);
         }

@@ -29,7 +29,7 @@ pub(super) fn run(shared: &Shared) -> Result<u64, LogError> {
                     let before = shared.clock.now().millis().saturating_sub(retention.millis());
                     expire(shared, id, &at, before)?
                 }
-                Cleanup::Compact => compact(shared, id, &at)?,
+                Cleanup::Compact { lag } => compact(shared, id, &at, lag)?,
             };
         }
     }
@@ -82,8 +82,8 @@ fn expire(shared: &Shared, id: u32, at: &TopicPartition, before_millis: i64) -> 
     Ok(removed)
 }
 
-/// Keeps the last record of each key; old tombstones go too.
-fn compact(shared: &Shared, id: u32, at: &TopicPartition) -> Result<u64, LogError> {
+/// Keeps the last record of each key and whatever is younger than `lag`; old tombstones go too.
+fn compact(shared: &Shared, id: u32, at: &TopicPartition, lag: Span) -> Result<u64, LogError> {
     let bounds = shared.state().topics.get(&at.topic)?.bounds(at)?;
     let end = passed(shared, at)?.min(bounds.end.0);
     let now = shared.clock.now();
@@ -99,7 +99,7 @@ fn compact(shared: &Shared, id: u32, at: &TopicPartition) -> Result<u64, LogErro
             let record = topics::decode(at, &key, value)?;
             let first_met = newest.insert(xxhash_rust::xxh3::xxh3_128(&record.key));
             let spent_tombstone = record.value.is_none() && now.since(record.timestamp) > TOMBSTONES_STAY;
-            if !first_met || spent_tombstone {
+            if (!first_met || spent_tombstone) && now.since(record.timestamp) >= lag {
                 batch.removals.push(key);
             }
         }

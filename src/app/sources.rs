@@ -1,0 +1,171 @@
+//! What a process is told to watch, opened: stores by bucket, pull sources, webhooks on their addresses.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::domain::names::{BucketName, StageName};
+use crate::domain::time::Span;
+use crate::event::{Family, ParseOptions};
+use crate::lake::local::Sync;
+use crate::lake::url;
+use crate::pipeline::runner::Halt;
+use crate::source::file::NoticeFile;
+use crate::source::landing::Intake;
+use crate::source::listing::{LAKE_PREFIXES, Listing};
+use crate::source::webhook::{Webhook, serve};
+use crate::stage::StageError;
+use crate::stage::bridge::{PullKind, PullSource};
+
+/// One source, as it was configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Landing(Landing),
+    Notices(Notices),
+    Webhook(Hook),
+}
+
+/// A bucket that is listed again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landing {
+    pub name: String,
+    pub bucket: BucketName,
+    pub url: String,
+    /// Only keys below these segments.
+    pub prefix: Option<Path>,
+    /// Default: the process's.
+    pub poll: Option<Span>,
+}
+
+/// A file of notifications, one JSON document a line, read on as it grows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notices {
+    pub name: String,
+    pub path: PathBuf,
+    /// Overrides detection of S3-shaped records.
+    pub family: Option<Family>,
+    pub poll: Option<Span>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub name: String,
+    /// `HOST:PORT`; port 0 takes a free one.
+    pub address: String,
+    pub family: Option<Family>,
+}
+
+impl Landing {
+    /// A whole bucket, named by itself.
+    pub fn new(bucket: BucketName, url: String) -> Self {
+        Self { name: bucket.to_string(), bucket, url, prefix: None, poll: None }
+    }
+}
+
+impl Source {
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Landing(landing) => &landing.name,
+            Source::Notices(notices) => &notices.name,
+            Source::Webhook(hook) => &hook.name,
+        }
+    }
+}
+
+/// A source cannot be watched; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Url(#[from] url::OpenError),
+    #[error("webhook {name} cannot listen on {address}; name a free address of this machine")]
+    Bind {
+        name: String,
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Every bucket's store, and what the bridge asks.
+pub struct Opened {
+    pub buckets: BTreeMap<String, Arc<dyn ObjectStore>>,
+    pub pulls: Vec<PullSource>,
+}
+
+/// Opens stores and pull sources; webhooks are bound by [`bind`].
+///
+/// # Errors
+/// When a store cannot be opened.
+pub fn open(sources: &[Source], poll: Span) -> Result<Opened, SourceError> {
+    let mut opened = Opened { buckets: BTreeMap::new(), pulls: Vec::new() };
+    for source in sources {
+        let (name, kind, wait) = match source {
+            Source::Webhook(_) => continue,
+            Source::Landing(landing) => {
+                let store = url::open(&landing.url, Sync::Never)?;
+                opened.buckets.insert(landing.bucket.to_string(), Arc::clone(&store));
+                // Should lake and landing be one store, what lakegate writes is not landed.
+                let listing = Listing::new(landing.bucket.clone(), store, landing.prefix.clone()).skipping(LAKE_PREFIXES);
+                (&landing.name, PullKind::Listing(listing), landing.poll)
+            }
+            Source::Notices(notices) => {
+                let options = ParseOptions { family_hint: notices.family, ..ParseOptions::default() };
+                (&notices.name, PullKind::File(NoticeFile { path: notices.path.clone(), options }), notices.poll)
+            }
+        };
+        opened.pulls.push(PullSource { name: name.clone(), kind, poll: wait.unwrap_or(poll) });
+    }
+    Ok(opened)
+}
+
+/// A webhook on its address, not yet served.
+pub struct Bound {
+    pub name: String,
+    pub at: SocketAddr,
+    listener: TcpListener,
+    family: Option<Family>,
+}
+
+/// Takes the address of every webhook.
+///
+/// # Errors
+/// `Bind` when one is taken, not this machine's, or not allowed.
+pub async fn bind(sources: &[Source]) -> Result<Vec<Bound>, SourceError> {
+    let mut bound = Vec::new();
+    for source in sources {
+        let Source::Webhook(hook) = source else { continue };
+        let failed = |source| SourceError::Bind { name: hook.name.clone(), address: hook.address.clone(), source };
+        let listener = TcpListener::bind(&hook.address).await.map_err(failed)?;
+        let at = listener.local_addr().map_err(failed)?;
+        info!(source = hook.name, address = %at, "webhook listens");
+        bound.push(Bound { name: hook.name.clone(), at, listener, family: hook.family });
+    }
+    Ok(bound)
+}
+
+impl Bound {
+    /// Serves until stopped; requests that have begun are answered first.
+    ///
+    /// # Errors
+    /// When the listener fails: the bridge has lost a source then.
+    pub async fn serve(self, broker: Arc<dyn Broker>, intake: Intake, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<(), Halt> {
+        let webhook = Arc::new(Webhook::new(broker, intake, clock, self.name.clone(), self.family));
+        serve(webhook, self.listener, stop).await.map_err(|e| Halt::Stage {
+            stage: StageName::Bridge,
+            source: StageError::Broken { detail: format!("webhook {} on {}: {e}", self.name, self.at) },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
