@@ -143,6 +143,7 @@ async fn a_state_of_version_1_opens_and_goes_on() {
         dry_run: false,
         reason: None,
         requested_by: "test".to_owned(),
+        objects_per_second: None,
     };
     let answer = Desk::of(&running.engine).answer(Request::Replay { order }).await.unwrap();
     assert_eq!(answer.about["replay"], 1, "{:?}", answer.items);
