@@ -26,8 +26,6 @@ use crate::replay::manifest;
 
 /// Name of the socket in the state folder.
 pub const SOCKET: &str = "control.sock";
-/// Name of the file that tells which lake the state belongs to, for commands while no process runs.
-pub const LAKE_FILE: &str = "lake_url";
 /// Longest request: a whole manifest fits.
 const REQUEST_BYTES_MAX: u64 = manifest::BYTES_MAX as u64 + (64 << 10);
 /// Longest line of an answer.
@@ -89,10 +87,8 @@ impl Address {
 ///
 /// # Errors
 /// Those of [`Server::bind`]; the process runs as well without its socket.
-pub fn attach(engine: &mut Engine, state: &Path, lake: &str) -> io::Result<()> {
-    // A command may be given from another folder.
-    let lake = if lake.contains("://") { lake.to_owned() } else { std::path::absolute(lake)?.to_string_lossy().into_owned() };
-    let server = Server::bind(state, &lake)?;
+pub fn attach(engine: &mut Engine, state: &Path) -> io::Result<()> {
+    let server = Server::bind(state)?;
     let (desk, stop) = (Arc::new(Desk::of(engine)), engine.stop.clone());
     engine.stages.spawn(async move {
         server.serve(desk, stop).await;
@@ -108,12 +104,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens in a state folder whose lock this process holds, and notes the lake's URL there.
+    /// Listens in a state folder whose lock this process holds.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn bind(state: &Path, lake: &str) -> io::Result<Self> {
-        std::fs::write(state.join(LAKE_FILE), lake)?;
+    pub fn bind(state: &Path) -> io::Result<Self> {
         // Bound under another name and renamed when its mode is right: nobody else ever sees it open.
         let fresh = format!("{SOCKET}.new");
         match std::fs::remove_file(state.join(&fresh)) {

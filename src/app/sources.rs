@@ -102,11 +102,20 @@ pub struct Opened {
     pub pulls: Vec<PullSource>,
 }
 
+/// Keys of a bucket that lakegate wrote itself, because the lake lies in it: they have not landed.
+fn own_prefixes(landing: &str, lake: &str) -> Vec<String> {
+    match url::within(landing, lake) {
+        None => Vec::new(),
+        Some(same) if same.is_empty() => LAKE_PREFIXES.map(str::to_owned).to_vec(),
+        Some(below) => vec![format!("{below}/")],
+    }
+}
+
 /// Opens stores and pull sources; webhooks are bound by [`bind`].
 ///
 /// # Errors
 /// When a store cannot be opened.
-pub fn open(sources: &[Source], poll: Span) -> Result<Opened, SourceError> {
+pub fn open(sources: &[Source], lake: &str, poll: Span) -> Result<Opened, SourceError> {
     let mut opened = Opened { buckets: BTreeMap::new(), pulls: Vec::new() };
     for source in sources {
         let (name, kind, wait) = match source {
@@ -114,8 +123,8 @@ pub fn open(sources: &[Source], poll: Span) -> Result<Opened, SourceError> {
             Source::Landing(landing) => {
                 let store = url::open(&landing.url, Sync::Never)?;
                 opened.buckets.insert(landing.bucket.to_string(), Arc::clone(&store));
-                // Should lake and landing be one store, what lakegate writes is not landed.
-                let listing = Listing::new(landing.bucket.clone(), store, landing.prefix.clone()).skipping(LAKE_PREFIXES);
+                let listing =
+                    Listing::new(landing.bucket.clone(), store, landing.prefix.clone()).skipping(own_prefixes(&landing.url, lake));
                 (&landing.name, PullKind::Listing(listing), landing.poll)
             }
             Source::Notices(notices) => {

@@ -226,21 +226,29 @@ async fn partitions(broker: &EmbeddedBroker, options: &Options) -> Result<u32, S
     }
 }
 
-/// The state folder remembers which lake it belongs to.
+/// Name of the file that tells where the lake of a state folder is, for commands while no process runs.
+pub const LAKE_FILE: &str = "lake_url";
+
+/// The state folder remembers which lake it belongs to, and where that was last.
 fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
     let file = state.join("lake_id");
     let failed = |e: std::io::Error| StartError::State { state: state.display().to_string(), detail: e.to_string() };
     match std::fs::read_to_string(&file) {
-        Ok(known) if known.trim() == id => Ok(()),
-        Ok(known) => Err(StartError::OtherLake {
-            state: state.display().to_string(),
-            expected: known.trim().to_owned(),
-            lake: lake.to_owned(),
-            found: id.to_owned(),
-        }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::write(&file, id).map_err(failed),
-        Err(e) => Err(failed(e)),
+        Ok(known) if known.trim() == id => {}
+        Ok(known) => {
+            return Err(StartError::OtherLake {
+                state: state.display().to_string(),
+                expected: known.trim().to_owned(),
+                lake: lake.to_owned(),
+                found: id.to_owned(),
+            });
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::write(&file, id).map_err(failed)?,
+        Err(e) => return Err(failed(e)),
     }
+    // A command may be given from another folder.
+    let place = if lake.contains("://") { lake.to_owned() } else { std::path::absolute(lake).map_err(failed)?.display().to_string() };
+    std::fs::write(state.join(LAKE_FILE), place).map_err(failed)
 }
 
 /// Starts the stages of a process.
@@ -248,7 +256,7 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
 /// # Errors
 /// By what is wrong with the options, contracts, lake or state.
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
-    start_on(options, sources::open(&options.sources, options.poll)?, clock).await
+    start_on(options, sources::open(&options.sources, &options.lake, options.poll)?, clock).await
 }
 
 /// [`start`], with sources that are open already.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::control::{self, ClientError};
 use crate::app::desk::{Answer, Desk, DeskError, Request};
-use crate::app::wiring::StartError;
+use crate::app::wiring::{LAKE_FILE, StartError};
 use crate::cli::exit::{Unreachable, Usage};
 use crate::cli::out::Out;
 use crate::clock::SystemClock;
@@ -57,7 +57,7 @@ fn lake_of(state: &Path) -> Result<String, Usage> {
     if !state.is_dir() {
         return Err(Usage(format!("there is no state folder {shown}; point --state at the one `lakegate run` uses")));
     }
-    match std::fs::read_to_string(state.join(control::LAKE_FILE)) {
+    match std::fs::read_to_string(state.join(LAKE_FILE)) {
         Ok(lake) if !lake.trim().is_empty() => Ok(lake.trim().to_owned()),
         _ => Err(Usage(format!("{shown} does not name its lake; say --lake, as in `lakegate run`"))),
     }

@@ -22,6 +22,7 @@ use crate::config::overlay::Flag;
 use crate::config::settings::resolve;
 use crate::config::sources::SourceFlag;
 use crate::domain::time::Span;
+use crate::telemetry::logging::{self, LogLevel};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -62,6 +63,10 @@ pub struct RunArgs {
     /// Do not wait for the disk: faster, and what was committed last can be lost with the machine.
     #[arg(long)]
     pub no_sync: bool,
+    /// Log lines on standard error: error, warn, info, debug or trace, or MODULE=LEVEL separated by
+    /// commas. Default: info, and warn with --until-idle
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
     /// Totals as JSON on the last line.
     #[arg(long)]
     pub json: bool,
@@ -77,6 +82,7 @@ impl RunArgs {
             ("--stages", ("run", "stages"), self.stages.clone()),
             ("--poll", ("run", "poll"), self.poll.clone()),
             ("--no-sync", ("log", "sync"), self.no_sync.then(|| "false".to_owned())),
+            ("--log-level", ("logging", "level"), self.log_level.clone()),
         ];
         let flags = said.into_iter().filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? })).collect();
         let landing = self.landing.iter().cloned().map(|(name, url)| SourceFlag::Landing { name, url });
@@ -85,7 +91,7 @@ impl RunArgs {
         (flags, landing.chain(notices).chain(webhook).collect())
     }
 
-    /// What a process is started with, and how long it may drain.
+    /// What a process is started with, and how long it may drain. Log lines begin here.
     ///
     /// # Errors
     /// Every fault of flags, environment and file; then what none of them says.
@@ -93,6 +99,8 @@ impl RunArgs {
         let (flags, sources) = self.flags();
         let settings = resolve(layers(self.config.as_deref(), flags, sources)?).map_err(refused)?;
         let drain = settings.run.drain;
+        let quiet = if self.until_idle { LogLevel::warn() } else { LogLevel::info() };
+        logging::begin(settings.logging.level.as_ref().unwrap_or(&quiet), settings.logging.format);
         let mut options = settings.options().map_err(refused)?;
         if self.until_idle {
             options.quiet = Some(IDLE_QUIET);
@@ -161,7 +169,7 @@ pub async fn run(args: RunArgs) -> ExitCode {
 async fn carry_out(args: &RunArgs, options: Options, drain: Span) -> Result<u8, RunError> {
     let mut running = Running::start(&options, Arc::new(SystemClock)).await?;
     if let Some(state) = &options.state
-        && let Err(e) = control::attach(&mut running.engine, state, &options.lake)
+        && let Err(e) = control::attach(&mut running.engine, state)
     {
         tracing::warn!(error = %e, "no control socket: commands cannot ask this process");
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::file::Entry;
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
-use super::section::{List, Reading, Said, Section, Shown, count, list, size, span, text, truth};
+use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
 use crate::app::sources::Source;
 use crate::app::wiring::Options;
@@ -17,6 +17,7 @@ use crate::domain::names::StageName;
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
 use crate::pipeline::runner::Limits;
+use crate::telemetry::logging::{LogFormat, LogLevel};
 
 /// Where settings come from. Nothing is read that is not handed in here.
 #[derive(Debug, Default)]
@@ -39,6 +40,7 @@ pub struct Settings {
     pub run: Run,
     pub log: Log,
     pub limits: Limits,
+    pub logging: Logging,
     /// Every setting, in the order of the sections.
     pub shown: Vec<Shown>,
 }
@@ -52,6 +54,14 @@ pub struct Run {
     pub drain: Span,
 }
 
+/// `[logging]`: log lines.
+#[derive(Debug, Clone)]
+pub struct Logging {
+    /// `None`: info, and warn with `--until-idle`.
+    pub level: Option<LogLevel>,
+    pub format: LogFormat,
+}
+
 /// `[log]`: the embedded log.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -63,7 +73,7 @@ pub struct Log {
 }
 
 /// The sections there are.
-pub const SECTIONS: [&str; 7] = ["lake", "contracts", "state", "run", "log", "worker", sources::SECTION];
+pub const SECTIONS: [&str; 8] = ["lake", "contracts", "state", "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -104,10 +114,15 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let run = read_run(Section::open(&root, "run", reading), reading);
     let log = read_log(Section::open(&root, "log", reading), reading);
     let limits = read_worker(Section::open(&root, "worker", reading), reading);
+    let mut section = Section::open(&root, "logging", reading);
+    let level = section.optional("level", reading, parsed::<LogLevel>).map(|l| l.value);
+    let format = section.or("format", LogFormat::default(), reading, parsed::<LogFormat>);
+    section.finish(reading);
+    let logging = Logging { level, format };
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, sources, run, log, limits, shown }, problems)
+    (Settings { lake, contracts, reload, state, sources, run, log, limits, logging, shown }, problems)
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.

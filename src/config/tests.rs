@@ -14,6 +14,7 @@ use crate::broker::embedded::Durability;
 use crate::domain::names::StageName;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Limits;
+use crate::telemetry::logging::LogFormat;
 
 fn layers(text: &str, environment: &[(&str, &str)], flags: &[Flag], sources: &[SourceFlag]) -> Layers {
     Layers {
@@ -79,6 +80,9 @@ name = "told"
 kind = "file"
 path = "notices.jsonl"
 family = "minio"
+[logging]
+level = "warn,lakegate::stage=debug"
+format = "json"
 [[source]]
 name = "hook"
 kind = "webhook"
@@ -90,6 +94,8 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     let settings = resolve(layers(WHOLE, &[], &[], &[])).unwrap();
     assert!(settings.shown.iter().filter(|s| matches!(s.origin, Origin::Default)).all(|s| s.value.is_none() || s.key.ends_with("bucket")));
     assert_eq!(settings.run.drain, Span::from_secs(60));
+    assert_eq!(settings.logging.level.as_ref().map(ToString::to_string).as_deref(), Some("warn,lakegate::stage=debug"));
+    assert_eq!(settings.logging.format, LogFormat::Json);
     let options = settings.options().unwrap();
     assert_eq!(
         (options.lake.as_str(), options.contracts, options.state),

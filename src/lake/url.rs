@@ -64,6 +64,20 @@ pub fn local_path(url: &str) -> Result<Option<PathBuf>, OpenError> {
     }
 }
 
+/// Where `inner` lies in `outer`: the rest of its path, empty when both are one place; `None` when it lies elsewhere.
+pub fn within(outer: &str, inner: &str) -> Option<String> {
+    let place = |url: &str| match local_path(url) {
+        Ok(Some(path)) => {
+            let path = std::fs::canonicalize(&path).or_else(|_| std::path::absolute(&path)).unwrap_or(path);
+            path.to_string_lossy().trim_end_matches('/').to_owned()
+        }
+        _ => url.trim_end_matches('/').to_owned(),
+    };
+    let (outer, inner) = (place(outer), place(inner));
+    let rest = inner.strip_prefix(&outer)?;
+    (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/').to_owned())
+}
+
 /// The path of a `file://` URL: no host or `localhost`, absolute, percent-decoded (RFC 8089).
 fn file_path(url: &str, rest: &str) -> Result<String, OpenError> {
     let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
@@ -106,6 +120,21 @@ mod tests {
         }
         for text in ["/a", "a/", "a//b", "../a", "a/./b", "a\nb"] {
             assert_eq!(object_path(&key(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_store_lies_within_another_or_elsewhere() {
+        for (outer, inner, rest) in [
+            ("/no/raw", "/no/raw/", Some("")),
+            ("/no/raw", "file:///no/raw/lake", Some("lake")),
+            ("/no/raw", "/no/raw2", None),
+            ("/no/raw/a", "/no/raw", None),
+            ("memory://x", "memory://x", Some("")),
+            ("s3://b", "s3://b/lake/one", Some("lake/one")),
+            ("s3://b", "s3://bb", None),
+        ] {
+            assert_eq!(within(outer, inner).as_deref(), rest, "{outer} {inner}");
         }
     }
 

@@ -1,3 +1,4 @@
-//! What is seen from outside: progress now, metrics with the next issue.
+//! What is seen from outside: log lines, and how far each stage is.
 
+pub mod logging;
 pub mod progress;

@@ -93,3 +93,10 @@ async fn a_webhook_without_its_address_is_no_start() {
     other.stages = vec![StageName::Check];
     Running::start(&other, Arc::new(SystemClock)).await.unwrap().stop().await.unwrap();
 }
+
+#[test]
+fn only_what_lakegate_wrote_into_a_bucket_is_skipped() {
+    assert_eq!(own_prefixes("/no/raw", "/no/lake"), [""; 0], "quarantine/ may well be a name of somebody's own");
+    assert_eq!(own_prefixes("/no/raw", "/no/raw/lake"), ["lake/"]);
+    assert_eq!(own_prefixes("/no/raw", "/no/raw"), LAKE_PREFIXES);
+}
