@@ -18,6 +18,7 @@ use futures::executor::{LocalPool, block_on};
 use futures::stream::BoxStream;
 use futures::task::LocalSpawnExt;
 use lakegate::app::board::Board;
+use lakegate::batch::planner;
 use lakegate::broker::embedded::EmbeddedBroker;
 use lakegate::broker::{Broker, CommitError, Committed, Log, LogError, OutRecord, PollLimit, Polled, Reader, TopicSpec, Transaction};
 use lakegate::clock::{Clock, Jitter, ManualClock};
@@ -60,6 +61,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions,
     PutOptions, PutPayload, PutResult,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const CONTRACT: &str = r#"
@@ -352,7 +354,12 @@ impl World {
             work: Work::Inline,
             shapes: Mutex::default(),
         };
-        let assemble = Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: None };
+        let assemble = Assemble {
+            catalog: Arc::clone(&catalog),
+            clerk: clerk(StageName::Assemble),
+            quiet: None,
+            intake: watch::channel(planner::Intake::Running).1,
+        };
         let transform = Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Inline };
         let check = Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Inline };
         let publish = Publish { catalog, lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Inline };

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::contracts;
+use crate::batch::planner;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, Reader};
 use crate::clock::{Clock, Jitter};
@@ -145,6 +147,10 @@ pub struct Engine {
     pub registry: Arc<dyn SchemaRegistry>,
     pub progress: Arc<Progress>,
     pub listed: Arc<ListedOnce>,
+    /// Tells assemble whether more can come.
+    pub intake: watch::Sender<planner::Intake>,
+    /// Something may land unasked, whatever the sources say.
+    pub is_pushed_to: bool,
     pub stop: CancellationToken,
     pub clock: Arc<dyn Clock>,
     pub stages: JoinSet<Result<(), Halt>>,
@@ -279,7 +285,8 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         work: Work::Pool,
         shapes: std::sync::Mutex::default(),
     })?;
-    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet })?;
+    let (intake, watched) = watch::channel(planner::Intake::Running);
+    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet, intake: watched })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
     spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;
@@ -288,7 +295,21 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     spawn.stage(Letters { lake: Arc::clone(&lake), outlet: outlet.clone() })?;
     spawn.stage(Reports { outlet: outlet.clone() })?;
     let Spawn { stages, .. } = spawn;
-    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress: around.progress, listed, stop: around.stop, clock, stages })
+    Ok(Engine {
+        broker,
+        reader,
+        outlet,
+        lake,
+        catalog,
+        registry,
+        progress: around.progress,
+        listed,
+        intake,
+        is_pushed_to: options.webhook.is_some(),
+        stop: around.stop,
+        clock,
+        stages,
+    })
 }
 
 /// Never bridged, should lake and landing be one store.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::batch::planner::{self, BatchClass, Intake, MemberFacts, OpenBatch, PlanStep, Shard, Trigger};
 use crate::broker::Record;
@@ -34,12 +35,14 @@ pub struct Assemble {
     pub clerk: Clerk,
     /// Overrides every contract's `batch.quiet` (`--until-idle`, the demo).
     pub quiet: Option<crate::domain::time::Span>,
+    /// While it drains, whatever is open is sealed at once.
+    pub intake: watch::Receiver<Intake>,
 }
 
 /// An object, or a shard whose time has come.
 pub enum Arrival {
     Object(Box<ClassifiedObject>),
-    Due { dataset: String, shard: i32, contract_hash: String },
+    Due { dataset: String, shard: i32, contract_hash: String, intake: Intake },
 }
 
 /// A shard as it is stored.
@@ -265,9 +268,9 @@ impl Stage for Assemble {
         let mut decision = Decision::default();
         let limits = self.limits(&dataset);
         match input {
-            Arrival::Due { dataset, shard, .. } => {
+            Arrival::Due { dataset, shard, intake, .. } => {
                 let Shard::Open(open) = Self::shard(view, dataset, *shard)? else { return Ok(Verdict::Done(decision)) };
-                if let Some(trigger) = planner::wake(&open, &limits, Intake::Running, now) {
+                if let Some(trigger) = planner::wake(&open, &limits, *intake, now) {
                     let of = Sealing { dataset, shard: *shard, seq: open.seq, class: &open.class, trigger };
                     self.plan(view, &of, None, now, &mut decision)?;
                     decision.changes.push(put(shard_key(dataset, *shard), &ShardTwin::of(&Shard::Empty { next_seq: open.seq + 1 })));
@@ -298,17 +301,26 @@ impl Stage for Assemble {
     }
 
     fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Arrival>, StageError> {
+        let intake = *self.intake.borrow();
         let mut due = Vec::new();
         for (dataset, shard, open) in self.open_shards(view)? {
-            if self.next_wake(&dataset, &open).is_some_and(|at| at <= now) {
-                due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash });
+            if intake == Intake::Draining || self.next_wake(&dataset, &open).is_some_and(|at| at <= now) {
+                due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash, intake });
             }
         }
         Ok(due)
     }
 
     fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
-        Ok(self.open_shards(view)?.into_iter().filter_map(|(dataset, _, open)| self.next_wake(&dataset, &open)).min())
+        let draining = *self.intake.borrow() == Intake::Draining;
+        let at = |(dataset, _, open): (String, i32, OpenBatch)| {
+            if draining { Some(Timestamp::EPOCH) } else { self.next_wake(&dataset, &open) }
+        };
+        Ok(self.open_shards(view)?.into_iter().filter_map(at).min())
+    }
+
+    fn intake(&self) -> Option<watch::Receiver<Intake>> {
+        Some(self.intake.clone())
     }
 }
 
