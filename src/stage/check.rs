@@ -102,10 +102,13 @@ fn with_partition(batch: &RecordBatch, partition: &str) -> Result<RecordBatch, S
     RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(broken)
 }
 
-/// The columns rules are judged over: the data's own, not ours.
-fn judged_columns(batch: &RecordBatch) -> Result<RecordBatch, StageError> {
-    let kept: Vec<usize> = batch.schema_ref().fields().iter().enumerate().filter(|(_, f)| is_judged(f.name())).map(|(i, _)| i).collect();
-    batch.project(&kept).map_err(broken)
+/// What is read of a staged file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    /// The data's own, not ours, and those of the path: what rules speak of.
+    Judged,
+    /// As they lie in the file.
+    All,
 }
 
 /// One staged file, its rows and whose they are.
@@ -116,11 +119,17 @@ struct Opened<'a> {
 
 impl Opened<'_> {
     /// Every batch, cut at the borders of objects: member, rows.
-    fn pieces(&self, mut each: impl FnMut(usize, &RecordBatch) -> Result<(), StageError>) -> Result<(), StageError> {
+    fn pieces(&self, columns: Columns, mut each: impl FnMut(usize, &RecordBatch) -> Result<(), StageError>) -> Result<(), StageError> {
+        let table = TableFile::open(self.bytes.clone()).map_err(broken)?;
+        let judged = (columns == Columns::Judged)
+            .then(|| table.schema().fields().iter().map(|f| f.name().clone()).filter(|name| is_judged(name)).collect::<Vec<_>>());
         let mut owners = self.file.objects.iter().map(|o| (usize::try_from(o.member).unwrap_or(usize::MAX), count(o.rows)));
         let (mut member, mut left) = owners.next().unwrap_or((usize::MAX, 0));
-        for batch in TableFile::open(self.bytes.clone()).map_err(broken)?.read(None, BATCH_ROWS).map_err(broken)? {
-            let batch = batch.map_err(broken)?;
+        for batch in table.read(judged.as_deref(), BATCH_ROWS).map_err(broken)? {
+            let mut batch = batch.map_err(broken)?;
+            if columns == Columns::Judged {
+                batch = with_partition(&batch, &self.file.partition)?;
+            }
             let mut at = 0;
             while at < batch.num_rows() {
                 while left == 0 {
@@ -148,10 +157,7 @@ fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Fact
         }
     }
     for file in &opened {
-        file.pieces(|member, rows| {
-            let rows = with_partition(&judged_columns(rows)?, &file.file.partition)?;
-            judge.push(member, &rows).map_err(broken)
-        })?;
+        file.pieces(Columns::Judged, |member, rows| judge.push(member, rows).map_err(broken))?;
     }
     for (member, (report, verdict)) in judge.finish() {
         members.insert(member, Judged { verdict, report, letters: None });
@@ -185,7 +191,7 @@ fn filter(
         let mut writer = TableWriter::new(Sink::default(), footer.schema().clone(), dataset.parquet()).map_err(broken)?;
         let held_footer = footer.footer().ok_or_else(|| broken("a staged file has no footer of ours"))?;
         let mut left: Vec<FileObject> = Vec::new();
-        file.pieces(|member, rows| {
+        file.pieces(Columns::All, |member, rows| {
             let start = seen.entry(member).or_default();
             let first = *start;
             *start += rows.num_rows() as u64;

@@ -1,6 +1,7 @@
 //! Judging rows by a contract's rules: shared by the check stage and by `lakegate check`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -69,7 +70,7 @@ impl Judge {
 
     fn plan(&mut self, schema: &SchemaRef) -> Result<Option<Plan>, String> {
         let Some(ruleset) = &self.ruleset else { return Ok(None) };
-        if let Some((_, known)) = self.plans.iter().find(|(s, _)| s == schema) {
+        if let Some((_, known)) = self.plans.iter().find(|(s, _)| Arc::ptr_eq(s, schema) || s == schema) {
             return Ok(Some(known.clone()));
         }
         let plan =
