@@ -23,6 +23,7 @@ use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
 use crate::quality::report::{ObjectVerdict, Report};
 use crate::quarantine::row::{RowFinding, RowLetter};
+use crate::stage::ahead::ahead;
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::judging::{Judge, is_judged};
 use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
@@ -125,11 +126,12 @@ impl Opened<'_> {
             .then(|| table.schema().fields().iter().map(|f| f.name().clone()).filter(|name| is_judged(name)).collect::<Vec<_>>());
         let mut owners = self.file.objects.iter().map(|o| (usize::try_from(o.member).unwrap_or(usize::MAX), count(o.rows)));
         let (mut member, mut left) = owners.next().unwrap_or((usize::MAX, 0));
-        for batch in table.read(judged.as_deref(), BATCH_ROWS).map_err(broken)? {
-            let mut batch = batch.map_err(broken)?;
-            if columns == Columns::Judged {
-                batch = with_partition(&batch, &self.file.partition)?;
-            }
+        let mut batches = table.read(judged.as_deref(), BATCH_ROWS).map_err(broken)?;
+        let next = || {
+            let Some(batch) = batches.next().transpose().map_err(broken)? else { return Ok(None) };
+            if columns == Columns::Judged { with_partition(&batch, &self.file.partition).map(Some) } else { Ok(Some(batch)) }
+        };
+        ahead(next, |batch| {
             let mut at = 0;
             while at < batch.num_rows() {
                 while left == 0 {
@@ -141,8 +143,8 @@ impl Opened<'_> {
                 at += n;
                 left -= n as u64;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -437,7 +439,11 @@ impl Check {
             .filter(|(_, r)| r.count("failed") + r.count("not_evaluated") > 0)
             .map(|(o, r)| (o.clone(), r.to_json()))
             .collect();
-        let merged = Report::merge_all(reports.iter().map(|(_, r)| r));
+        // Merging copies what was measured, which for one large object is its whole table of values.
+        let merged = match reports {
+            [(_, only)] => Some(only.to_json()),
+            all => Report::merge_all(all.iter().map(|(_, r)| r)).map(|r| r.to_json()),
+        };
         let record = QualityReport {
             format_version: FORMAT_VERSION,
             batch_id: batch.batch_id.clone(),
@@ -447,7 +453,7 @@ impl Check {
             passed: signed(passed),
             failed: signed(failed),
             not_evaluated: signed(not_evaluated),
-            report: json!({ "batch": merged.map(|r| r.to_json()), "objects": telling }).to_string(),
+            report: json!({ "batch": merged, "objects": telling }).to_string(),
         };
         let headers = vec![("dataset".to_owned(), batch.dataset.clone().into())];
         Ok(self.clerk.outlet.record(Topic::QualityReports, &batch.batch_id, Placed::By(&batch.batch_id), &record, headers)?)

@@ -3,6 +3,7 @@
 //! `look` and `decide` are synchronous and see the state; `gather` awaits and only reads;
 //! nothing here writes anything.
 
+pub mod ahead;
 pub mod assemble;
 pub mod bridge;
 pub mod buckets;

@@ -21,6 +21,11 @@ use crate::schema::plan::ReadPlan;
 use crate::schema::read::{RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::shape::Shape;
+use crate::stage::ahead::ahead;
+
+/// A local object up to this size is held in memory instead of open: a plan may have thousands of members,
+/// and a process may by default open a thousand files.
+const HELD_BYTES_MAX: u64 = 512 << 10;
 
 /// Content of an object, readable without awaiting.
 pub enum Content {
@@ -29,9 +34,15 @@ pub enum Content {
 }
 
 impl Content {
-    /// A local object is read from its file; what arrives as a stream is collected.
+    /// A large local object is read from its file; what arrives as a stream is collected.
     pub async fn of(found: GetResult) -> Result<Self, object_store::Error> {
         match found.payload {
+            GetResultPayload::File(mut file, _) if found.meta.size <= HELD_BYTES_MAX => {
+                let mut whole = Vec::with_capacity(usize::try_from(found.meta.size).unwrap_or(0));
+                let unread = |e| object_store::Error::Generic { store: "landing", source: Box::new(e) };
+                file.read_to_end(&mut whole).map_err(unread)?;
+                Ok(Content::Bytes(io::Cursor::new(whole.into())))
+            }
             GetResultPayload::File(file, _) => Ok(Content::File(file)),
             GetResultPayload::Stream(stream) => {
                 let chunks: Vec<Bytes> = stream.try_collect().await?;
@@ -118,9 +129,13 @@ pub fn observe<R: Read + Send>(input: R, question: &Question<'_>) -> Result<Obse
             detail: format!("a rule of the contract cannot be used: {e}"),
         })
     })?;
-    while let Some(block) = reader.next_block()? {
-        observer.push(&block);
-    }
+    ahead(
+        || reader.next_block(),
+        |block| {
+            observer.push(&block);
+            Ok(())
+        },
+    )?;
     let observation = observer.finish();
     let (resolved, events, totals) = (reader.resolved().clone(), reader.events().to_vec(), reader.totals());
     let drift = classify(&DriftInput {
@@ -159,10 +174,13 @@ pub fn read<R: Read + Send>(
     let mut reader = open(input, source, &hint)?;
     let header = reader.resolved().header.clone();
     let mut typed = TypedReader::new(&plan.plan, &header).map_err(|e| PlannedError::Broken(e.to_string()))?;
-    while let Some(block) = reader.next_block()? {
-        let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
-        each(rows).map_err(PlannedError::Broken)?;
-    }
+    ahead(
+        || {
+            let Some(block) = reader.next_block()? else { return Ok(None) };
+            typed.push(&block).map(Some).map_err(|e| PlannedError::Broken(e.to_string()))
+        },
+        |rows| each(rows).map_err(PlannedError::Broken),
+    )?;
     let counts = typed.counts();
     if !counts.agree_with(&plan.plan) {
         return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {:?}", plan.plan.expected)));
