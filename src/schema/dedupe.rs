@@ -1,12 +1,11 @@
 //! Duplicates within a file, on typed values (decisions.md 37): after casts and row quarantine, first
 //! wins, a null key part never matches.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::plan::{OnConflict, OnExact, PlannedDedupe};
