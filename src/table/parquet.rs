@@ -49,6 +49,12 @@ const ROW_GROUP_BYTES: usize = 128 << 20;
 /// Batches of at least this many rows are encoded on two threads.
 const TWO_THREADS_ROWS: usize = 4096;
 
+/// Smaller batches are put together before they are encoded: starting on a column costs as much as some fifty values.
+const SMALL_ROWS: usize = 4096;
+
+/// Bytes of small batches that wait for more.
+const SMALL_BYTES: usize = 4 << 20;
+
 /// Writes one file. Its first rows decide how columns are encoded.
 pub struct TableWriter<W: Write + Send> {
     schema: SchemaRef,
@@ -57,6 +63,9 @@ pub struct TableWriter<W: Write + Send> {
     file: Option<OpenFile<W>>,
     /// Taken when the file is opened.
     sink: Option<W>,
+    small: Vec<RecordBatch>,
+    small_rows: usize,
+    small_bytes: usize,
     rows: u64,
 }
 
@@ -82,12 +91,37 @@ impl<W: Write + Send> TableWriter<W> {
             Codec::Lz4 => Compression::LZ4_RAW,
             Codec::Zstd(level) => Compression::ZSTD(ZstdLevel::try_new(level)?),
         };
-        Ok(Self { schema, options, compression, file: None, sink: Some(sink), rows: 0 })
+        Ok(Self { schema, options, compression, file: None, sink: Some(sink), small: Vec::new(), small_rows: 0, small_bytes: 0, rows: 0 })
     }
 
     /// # Errors
     /// When the schema has no Parquet form, a batch is of another schema, or the sink fails.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.rows += batch.num_rows() as u64;
+        if batch.num_rows() >= SMALL_ROWS {
+            self.write_small()?;
+            return self.encode(batch);
+        }
+        self.small_bytes += batch.get_array_memory_size();
+        self.small.push(batch.clone());
+        self.small_rows += batch.num_rows();
+        if self.small_rows >= SMALL_ROWS || self.small_bytes > SMALL_BYTES { self.write_small() } else { Ok(()) }
+    }
+
+    fn write_small(&mut self) -> Result<(), ParquetError> {
+        (self.small_rows, self.small_bytes) = (0, 0);
+        let small = std::mem::take(&mut self.small);
+        match small.as_slice() {
+            [] => Ok(()),
+            [one] => self.encode(one),
+            [first, ..] => {
+                let together = arrow::compute::concat_batches(first.schema_ref(), &small)?;
+                self.encode(&together)
+            }
+        }
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         let limit = self.options.row_group_rows.max(1);
         let file = self.file(Some(batch))?;
         let mut at = 0;
@@ -100,7 +134,6 @@ impl<W: Write + Send> TableWriter<W> {
                 file.close_group()?;
             }
         }
-        self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
@@ -110,6 +143,7 @@ impl<W: Write + Send> TableWriter<W> {
 
     /// Writes the footer and hands the sink back.
     pub fn finish(mut self, footer: &Footer) -> Result<W, ParquetError> {
+        self.write_small()?;
         self.file(None)?.close_group()?;
         let mut file = self.file.ok_or_else(|| ParquetError::General("the file was not opened".to_owned()))?;
         file.writer.append_key_value_metadata(KeyValue::new(KEY.to_owned(), footer.to_json()));
