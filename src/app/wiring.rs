@@ -43,7 +43,7 @@ use crate::stage::replay::Replay;
 use crate::stage::transform::Transform;
 use crate::stage::validate::Validate;
 use crate::state::StateStore;
-use crate::state::folder::FolderStore;
+use crate::state::folder::StateFolder;
 use crate::state::memory::MemoryStore;
 use crate::telemetry::progress::Progress;
 use crate::wire::codec::Codec;
@@ -274,7 +274,8 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
         progress: Arc::new(Progress::default()),
     };
     let clerk = |stage| Clerk { outlet: outlet.clone(), stage };
-    let mut spawn = Spawn { around: around.clone(), options, stages: JoinSet::new() };
+    let state = options.state.as_deref().map(open_state).transpose()?;
+    let mut spawn = Spawn { around: around.clone(), options, state, stages: JoinSet::new() };
     spawn.stage(bridge)?;
     spawn.stage(Validate { catalog: Arc::clone(&catalog), buckets: buckets.clone(), clerk: clerk(StageName::Validate) })?;
     spawn.stage(Classify {
@@ -312,12 +313,22 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     })
 }
 
+/// The stages' stores of a state folder.
+fn open_state(state: &Path) -> Result<StateFolder, StartError> {
+    let folder = state.join("store");
+    let failed = |detail: String| StartError::State { state: state.display().to_string(), detail };
+    std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
+    StateFolder::open(&folder).map_err(|e| failed(e.to_string()))
+}
+
 /// Never bridged, should lake and landing be one store.
 const OWN_PREFIXES: [&str; 6] = ["_lakegate/", "_staging/", "curated/", "quarantine/", "dq-results/", "replay/"];
 
 struct Spawn<'a> {
     around: Surroundings,
     options: &'a Options,
+    /// `None` keeps the stages' state in memory.
+    state: Option<StateFolder>,
     stages: JoinSet<Result<(), Halt>>,
 }
 
@@ -327,14 +338,9 @@ impl Spawn<'_> {
         if !self.options.stages.contains(&S::NAME) {
             return Ok(());
         }
-        let store: Arc<dyn StateStore> = match &self.options.state {
+        let store: Arc<dyn StateStore> = match &self.state {
             None => Arc::new(MemoryStore::default()),
-            Some(state) => {
-                let folder = state.join("stores").join(S::NAME.as_str());
-                let failed = |detail: String| StartError::State { state: state.display().to_string(), detail };
-                std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
-                Arc::new(FolderStore::open(&folder).map_err(|e| failed(e.to_string()))?)
-            }
+            Some(state) => Arc::new(state.store(S::NAME)),
         };
         let jitter = Jitter::new(u64::from(std::process::id()));
         self.stages.spawn(Runner::new(Arc::new(stage), self.around.clone(), store, jitter).run());
