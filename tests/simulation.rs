@@ -18,6 +18,7 @@ use futures::executor::{LocalPool, block_on};
 use futures::stream::BoxStream;
 use futures::task::LocalSpawnExt;
 use lakegate::app::board::Board;
+use lakegate::batch::planner;
 use lakegate::broker::embedded::EmbeddedBroker;
 use lakegate::broker::{
     Broker, CommitError, Committed, Log, LogError, OutRecord, PollLimit, Polled, Reader, Record, TopicSpec, Transaction,
@@ -66,6 +67,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions,
     PutOptions, PutPayload, PutResult,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const CONTRACT: &str = r#"
@@ -391,7 +393,13 @@ impl World {
         };
         // One plan may wait: the second batch sealed before transform took the first stays in line.
         let backlog = Backlog::new(broker.reader(), Arc::clone(&self.outlet.topics), Arc::new(self.clock.clone()), 1);
-        let assemble = Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: None, backlog };
+        let assemble = Assemble {
+            catalog: Arc::clone(&catalog),
+            clerk: clerk(StageName::Assemble),
+            quiet: None,
+            backlog,
+            intake: watch::channel(planner::Intake::Running).1,
+        };
         let transform = Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Inline };
         let check = Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Inline };
         let publish = Publish { catalog, lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Inline };

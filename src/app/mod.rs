@@ -7,6 +7,7 @@ pub mod control;
 pub mod demo;
 pub mod demo_inputs;
 pub mod desk;
+pub mod flow;
 pub mod query;
 pub mod reload;
 pub mod replays;

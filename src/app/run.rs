@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::app::board::{Board, BoardError, Ended, Totals};
+use crate::app::flow;
 use crate::app::wiring::{Engine, Options, StartError, start};
+use crate::batch::planner::Intake;
 use crate::clock::{Clock, Stopwatch, sleep};
 use crate::domain::names::StageName;
-use crate::domain::position::Partition;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Halt;
-use crate::pipeline::topics::Topics;
 
 /// How often the board looks.
 const LOOK_EVERY: Span = Span::from_millis(20);
@@ -81,8 +81,14 @@ impl Running {
             let ended = self.board.take_endings();
             watcher.saw(self.board.totals(), self.board.in_flight(), ended);
             if listed && self.board.is_idle() {
+                self.let_in(Intake::Running);
                 return Ok(self.totals());
             }
+            // A webhook may be told of something at any time.
+            let is_dry = listed
+                && self.engine.webhooks.is_empty()
+                && flow::is_dry(&self.engine.reader, &self.engine.outlet.topics).await.map_err(BoardError::from)?;
+            self.let_in(if is_dry { Intake::Draining } else { Intake::Running });
             if let Some(done) = self.engine.stages.try_join_next() {
                 return Err(ended_early(done));
             }
@@ -92,6 +98,10 @@ impl Running {
             }
             sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
         }
+    }
+
+    fn let_in(&self, intake: Intake) {
+        self.engine.intake.send_if_modified(|current| std::mem::replace(current, intake) != intake);
     }
 
     /// Waits for a stage to end: only a halt or a stop makes one.
@@ -132,31 +142,18 @@ fn ended_early(done: Result<Result<(), Halt>, tokio::task::JoinError>) -> RunErr
 impl Running {
     /// Waits until the projections (letters, reports) have caught up with their topics.
     pub async fn settle(&self) -> Result<(), RunError> {
+        let Engine { reader, outlet, clock, .. } = &self.engine;
         for stage in [StageName::Letters, StageName::Reports] {
-            let begun = self.engine.clock.now();
-            while !self.has_caught_up(stage).await? {
-                let waited = self.engine.clock.now().since(begun);
+            let begun = clock.now();
+            while !flow::is_caught_up(reader, &outlet.topics, stage).await.map_err(BoardError::from)? {
+                let waited = clock.now().since(begun);
                 if waited > SETTLE_MAX {
                     return Err(RunError::Timeout { in_flight: 0, waited });
                 }
-                sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
+                sleep(clock.as_ref(), LOOK_EVERY).await;
             }
         }
         Ok(())
-    }
-
-    /// Whether a stage has processed everything its topic holds now.
-    async fn has_caught_up(&self, stage: StageName) -> Result<bool, RunError> {
-        let topics = &self.engine.outlet.topics;
-        for p in 0..topics.partitions() {
-            let at = topics.at(Topics::input(stage), Partition(p));
-            let end = self.engine.reader.bounds(&at).await.map_err(BoardError::from)?.end;
-            let done = self.engine.reader.committed(stage.as_str(), &at).await.map_err(BoardError::from)?;
-            if end.0 > 0 && done.is_none_or(|d| d < end) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use crate::app::query::Query;
 use crate::app::reload::Reload;
 use crate::app::sources::{self, Opened, Source};
 use crate::app::upkeep::{MEMO, Upkeep};
+use crate::batch::planner;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, LogError, Reader};
 use crate::clock::{Clock, Jitter};
@@ -48,7 +50,7 @@ use crate::stage::replay::Replay;
 use crate::stage::transform::Transform;
 use crate::stage::validate::Validate;
 use crate::state::StateStore;
-use crate::state::folder::FolderStore;
+use crate::state::folder::StateFolder;
 use crate::state::memory::MemoryStore;
 use crate::telemetry::progress::Progress;
 use crate::wire::codec::Codec;
@@ -159,6 +161,8 @@ pub struct Engine {
     pub listed: Arc<ListedOnce>,
     /// Webhooks by name, and where they listen.
     pub webhooks: Vec<(String, SocketAddr)>,
+    /// Tells assemble whether more can come.
+    pub intake: watch::Sender<planner::Intake>,
     pub stop: CancellationToken,
     pub clock: Arc<dyn Clock>,
     pub stages: JoinSet<Result<(), Halt>>,
@@ -301,7 +305,8 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
         progress,
     };
     let clerk = |stage| Clerk { outlet: outlet.clone(), stage };
-    let mut spawn = Spawn { around, options, stages: JoinSet::new() };
+    let state = options.state.as_deref().map(open_state).transpose()?;
+    let mut spawn = Spawn { around, options, state, stages: JoinSet::new() };
     spawn.stage(bridge)?;
     spawn.stage(Validate { catalog: Arc::clone(&catalog), buckets: buckets.clone(), clerk: clerk(StageName::Validate) })?;
     spawn.stage(Classify {
@@ -315,7 +320,14 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     })?;
     let limit = Backlog::limit_for(outlet.topics.partitions());
     let backlog = Backlog::new(broker.reader(), Arc::clone(&outlet.topics), Arc::clone(&clock), limit);
-    spawn.stage(Assemble { catalog: Arc::clone(&catalog), clerk: clerk(StageName::Assemble), quiet: options.quiet, backlog })?;
+    let (coming, watched) = watch::channel(planner::Intake::Running);
+    spawn.stage(Assemble {
+        catalog: Arc::clone(&catalog),
+        clerk: clerk(StageName::Assemble),
+        quiet: options.quiet,
+        backlog,
+        intake: watched,
+    })?;
     spawn.stage(Transform { catalog: Arc::clone(&catalog), buckets, clerk: clerk(StageName::Transform), work: Work::Pool })?;
     spawn.stage(Check { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Check), work: Work::Pool })?;
     spawn.stage(Publish { catalog: Arc::clone(&catalog), lake: Arc::clone(&lake), clerk: clerk(StageName::Publish), work: Work::Pool })?;
@@ -334,12 +346,22 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     let upkeep = Upkeep { broker: Arc::clone(&broker), clock: Arc::clone(&clock), every: options.retain_every, memo, work: Work::Pool };
     stages.spawn(upkeep.run(around.stop.clone()));
     let Surroundings { progress, stop, .. } = around;
-    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress, listed, webhooks, stop, clock, stages })
+    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress, listed, webhooks, intake: coming, stop, clock, stages })
+}
+
+/// The stages' stores of a state folder.
+fn open_state(state: &Path) -> Result<StateFolder, StartError> {
+    let folder = state.join("store");
+    let failed = |detail: String| StartError::State { state: state.display().to_string(), detail };
+    std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
+    StateFolder::open(&folder).map_err(|e| failed(e.to_string()))
 }
 
 struct Spawn<'a> {
     around: Surroundings,
     options: &'a Options,
+    /// `None` keeps the stages' state in memory.
+    state: Option<StateFolder>,
     stages: JoinSet<Result<(), Halt>>,
 }
 
@@ -349,14 +371,9 @@ impl Spawn<'_> {
         if !self.options.stages.contains(&S::NAME) {
             return Ok(());
         }
-        let store: Arc<dyn StateStore> = match &self.options.state {
+        let store: Arc<dyn StateStore> = match &self.state {
             None => Arc::new(MemoryStore::default()),
-            Some(state) => {
-                let folder = state.join("stores").join(S::NAME.as_str());
-                let failed = |detail: String| StartError::State { state: state.display().to_string(), detail };
-                std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
-                Arc::new(FolderStore::open(&folder).map_err(|e| failed(e.to_string()))?)
-            }
+            Some(state) => Arc::new(state.store(S::NAME)),
         };
         let jitter = Jitter::new(u64::from(std::process::id()));
         self.stages.spawn(Runner::new(Arc::new(stage), self.around.clone(), store, jitter).run());

@@ -80,6 +80,9 @@ pub enum Command {
     Schema(schema::SchemaCommand),
 }
 
+/// Threads of the runtime beyond one a core.
+const WAITING_THREADS: usize = 2;
+
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -90,7 +93,9 @@ pub fn main() -> ExitCode {
             return code.into();
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Commits wait for the disk on these threads: with no more of them than cores, the cores would wait too.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + WAITING_THREADS;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return exit::report(&anyhow::Error::from(e), exit::INTERNAL),
     };

@@ -13,6 +13,9 @@ use crate::domain::reason::ReasonCode;
 /// Bytes read from the input at once.
 const CHUNK: usize = 64 << 10;
 
+/// The first chunk: most files are small, and clearing a large buffer costs more than reading them.
+const FIRST_CHUNK: usize = 8 << 10;
+
 /// Windows of zstd frames above 2^27 bytes (128 MiB) are refused, as zstd itself does by default.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
@@ -40,13 +43,14 @@ impl<R: Read> Stored<R> {
     }
 
     fn refill(&mut self) -> io::Result<()> {
-        self.buf.resize(CHUNK, 0);
+        let chunk = if self.read == 0 { FIRST_CHUNK } else { CHUNK };
+        self.buf.resize(chunk, 0);
         self.at = 0;
         let mut len = 0;
-        while len < CHUNK && !self.ended {
+        while len < chunk && !self.ended {
             match self.input.read(&mut self.buf[len..]) {
                 Ok(0) => self.ended = true,
-                Ok(n) => len += n.min(CHUNK - len),
+                Ok(n) => len += n.min(chunk - len),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     let kind = e.kind();
@@ -61,6 +65,26 @@ impl<R: Read> Stored<R> {
         self.read += len as u64;
         Ok(())
     }
+}
+
+impl<R: Read> Stored<R> {
+    /// Appends at most `max` bytes; 0 at the end.
+    fn append(&mut self, out: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        let have = self.fill_buf()?;
+        let n = have.len().min(max);
+        out.extend_from_slice(&have[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// Appends at most `max` bytes of what a decoder gives.
+fn decoded(decoder: &mut impl Read, out: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+    let len = out.len();
+    out.resize(len + max.min(CHUNK), 0);
+    let result = decoder.read(&mut out[len..]);
+    out.truncate(len + *result.as_ref().unwrap_or(&0));
+    result
 }
 
 impl<R: Read> Read for Stored<R> {
@@ -137,16 +161,16 @@ impl<R: Read> Inflow<R> {
         })
     }
 
-    /// Next bytes; 0 at the end of the file.
+    /// Appends the next bytes, at most `max`; 0 at the end of the file.
     ///
     /// # Errors
     /// Refused: truncated or corrupt compression, bombs (drift.md §2.11). Input: the input itself.
-    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
+    pub(super) fn append(&mut self, out: &mut Vec<u8>, max: usize) -> Result<usize, ReadError> {
         loop {
             let result = match &mut self.codec {
-                Codec::Plain(stored) => stored.read(out),
-                Codec::Gzip(decoder) => decoder.read(out),
-                Codec::Zstd(decoder) => decoder.read(out),
+                Codec::Plain(stored) => stored.append(out, max),
+                Codec::Gzip(decoder) => decoded(decoder, out, max),
+                Codec::Zstd(decoder) => decoded(decoder, out, max),
                 Codec::Spent => Ok(0),
             };
             match result {

@@ -8,9 +8,6 @@ use super::encoding::{decode, undecoded_len};
 use super::options::Encoding;
 use super::reader::ReadError;
 
-/// Bytes asked of the layer below at once.
-const STEP: usize = 256 << 10;
-
 /// Decoded bytes from a known place on. Readers fill it to a size that depends on the content only,
 /// so blocks do not depend on how the input cuts its reads.
 pub(super) struct Feed<R: Read> {
@@ -31,19 +28,16 @@ impl<R: Read> Feed<R> {
 
     /// Reads until `buf` holds at least `target` bytes or the file ends.
     pub(super) fn fill(&mut self, target: usize) -> Result<(), ReadError> {
+        if self.offset > 0 && !self.ended {
+            // Not the first block: the file is not small.
+            self.buf.reserve(target.saturating_sub(self.buf.len()));
+        }
         while self.buf.len() < target && !self.ended {
+            let wanted = target - self.buf.len();
             if self.encoding == Encoding::Utf8 {
-                let len = self.buf.len();
-                self.buf.resize(target.min(len + STEP), 0);
-                let result = self.inflow.read(&mut self.buf[len..]);
-                self.buf.truncate(len + *result.as_ref().unwrap_or(&0));
-                self.ended = result? == 0;
+                self.ended = self.inflow.append(&mut self.buf, wanted)? == 0;
             } else {
-                let len = self.pending.len();
-                self.pending.resize(len + STEP.min(target - self.buf.len()), 0);
-                let result = self.inflow.read(&mut self.pending[len..]);
-                self.pending.truncate(len + *result.as_ref().unwrap_or(&0));
-                self.ended = result? == 0;
+                self.ended = self.inflow.append(&mut self.pending, wanted)? == 0;
                 decode(self.encoding, &mut self.pending, self.ended, &mut self.buf);
             }
         }

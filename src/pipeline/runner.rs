@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use object_store::ObjectStore;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::batch::planner::Intake;
 use crate::broker::{Broker, Log, LogError, PollLimit, Polled, Record};
 use crate::clock::{Clock, Jitter};
 use crate::domain::backoff::Backoff;
@@ -216,12 +218,14 @@ impl<S: Stage> Runner<S> {
     }
 
     async fn session(&mut self, log: &mut dyn Log) -> Result<SessionEnd, Halt> {
+        let mut intake = self.stage.intake();
         loop {
             let until = self.next_due()?;
             let stop = self.around.stop.clone();
             let polled = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(SessionEnd::Stopped),
+                () = changed(&mut intake) => Ok(Polled::Idle),
                 polled = log.poll(self.poll_limit(), until) => polled,
             };
             match polled {
@@ -537,4 +541,14 @@ impl<S: Stage> Runner<S> {
         warn!(stage = S::NAME.as_str(), at = %poison.record.at, offset = poison.record.offset.0, reason = %ReasonCode::PoisonRecord, "record quarantined");
         Ok(Decision { sends: vec![send], ..Decision::default() })
     }
+}
+
+/// Returns once for each change; never, where there is nothing to watch any more.
+async fn changed(intake: &mut Option<watch::Receiver<Intake>>) {
+    if let Some(watched) = intake
+        && watched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }

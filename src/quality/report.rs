@@ -245,6 +245,11 @@ impl Report {
         self.rules.iter().filter(|r| r.outcome.as_str() == outcome).count() as u64
     }
 
+    /// The same of one scope.
+    pub fn count_in(&self, scope: Scope, outcome: &str) -> u64 {
+        self.rules.iter().filter(|r| r.scope == scope && r.outcome.as_str() == outcome).count() as u64
+    }
+
     /// What follows for the object from the rules of scope object.
     pub fn verdict(&self, default_action: Action, on_not_evaluated: OnNotEvaluated) -> ObjectVerdict {
         self.verdict_in(Scope::Object, default_action, on_not_evaluated)

@@ -1,13 +1,12 @@
 //! Duplicates on typed values (decisions.md 37): after casts and row quarantine, first wins, a null key
 //! part never matches. Within one file, or across the files of a batch in the order of its plan.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::arrow::arrow_field;

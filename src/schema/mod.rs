@@ -33,6 +33,7 @@ pub mod reading;
 pub mod record;
 pub mod resolve;
 pub mod shape;
+pub mod source_text;
 pub mod union;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::domain::reason::ReasonCode;
-use crate::format::block::{BadRecord, Block, JsonValue, Place, SOURCE_TEXT_MAX, TextBlock, TreeBlock};
+use crate::format::block::{BadRecord, Block, Place, SOURCE_TEXT_MAX, TextBlock, TreeBlock};
 
 use super::arrow::{arrow_field, map_type};
 use super::avro::{self, AvroError};
@@ -19,12 +19,12 @@ use super::checks::RuleError;
 use super::dedupe::{Dedupe, Verdict};
 use super::execute::{Fault, Hand, Table};
 use super::finding::FindingCode;
-use super::leaf::json_text;
 use super::matching::unique_names;
 use super::options::ColumnRules;
 use super::plan::{Disposition, PLAN_VERSION, ReadPlan};
 use super::reading::Value;
 use super::shape::RecordShape;
+use super::source_text::SourceText;
 
 /// Name of the map of unregistered values.
 pub const RESCUED: &str = "_rescued";
@@ -72,7 +72,7 @@ pub struct TypedBlock {
     /// Physical row number per row of `batch`.
     pub rows: Vec<u64>,
     /// Record of the block per row of `batch`.
-    at: Vec<usize>,
+    pub(super) at: Vec<usize>,
     /// In file order.
     pub bad: Vec<BadRow>,
     /// Exact duplicates dropped.
@@ -122,8 +122,7 @@ pub struct TypedReader {
     shape: RecordShape,
     schema: SchemaRef,
     dedupe: Option<Dedupe>,
-    /// Per header place: redacted in letters.
-    sensitive: Vec<bool>,
+    source_text: SourceText,
     counts: RowCounts,
 }
 
@@ -166,6 +165,7 @@ impl TypedReader {
                 sensitive[*p] |= is_sensitive(&field.name);
             }
         }
+        let by_key = table.sensitive.clone();
         Ok(Self {
             casters,
             table,
@@ -177,7 +177,7 @@ impl TypedReader {
             shape,
             schema: Arc::new(Schema::new(fields)),
             dedupe,
-            sensitive,
+            source_text: SourceText { by_place: sensitive, by_key },
             counts: RowCounts::default(),
         })
     }
@@ -192,14 +192,9 @@ impl TypedReader {
         self.dedupe
     }
 
-    /// Place and source text of a row that landed, for whoever refuses it later. `block` is the one it was typed from.
-    pub fn origin(&self, block: &Block, typed: &TypedBlock, row_idx: usize) -> (Place, Vec<u8>) {
-        let at = typed.at[row_idx];
-        let places = match block {
-            Block::Text(b) => &b.places,
-            Block::Tree(b) => &b.places,
-        };
-        (places[at], self.source_text(block, at))
+    /// Puts rows together for letters.
+    pub fn source_text(&self) -> &SourceText {
+        &self.source_text
     }
 
     /// Schema of all batches.
@@ -235,7 +230,7 @@ impl TypedReader {
                     code: fault.code,
                     path: fault.path.clone(),
                     detail: fault.detail.clone(),
-                    source: self.source_text(block, i),
+                    source: self.source_text.of(block, i),
                 });
             }
         }
@@ -281,7 +276,7 @@ impl TypedReader {
                         Verdict::Conflicting => ReasonCode::ConflictingDuplicate,
                     };
                     self.counts.by_duplicates += 1;
-                    let source = self.source_text(block, *i);
+                    let source = self.source_text.of(block, *i);
                     let detail = "another row of the same key came first".to_owned();
                     bad.push(BadRow { place: places[*i], reason, code: None, path: String::new(), detail, source });
                 }
@@ -379,45 +374,10 @@ impl TypedReader {
     fn unreadable(&self, record: &BadRecord) -> BadRow {
         let mut source = record.source.clone();
         source.truncate(SOURCE_TEXT_MAX);
-        if self.sensitive.iter().any(|s| *s) {
+        if self.source_text.by_place.iter().any(|s| *s) {
             source = b"[redacted]".to_vec();
         }
         BadRow { place: record.place, reason: record.reason, code: None, path: String::new(), detail: record.detail.clone(), source }
-    }
-
-    /// The row as text, put together again.
-    fn source_text(&self, block: &Block, i: usize) -> Vec<u8> {
-        let mut out = String::new();
-        match block {
-            Block::Text(block) => {
-                for p in 0..block.width {
-                    if p > 0 {
-                        out.push(',');
-                    }
-                    let text = if self.sensitive.get(p).is_some_and(|s| *s) { "[redacted]" } else { block.cell(i, p) };
-                    if text.contains([',', '"', '\n', '\r']) {
-                        out.push('"');
-                        out.push_str(&text.replace('"', "\"\""));
-                        out.push('"');
-                    } else {
-                        out.push_str(text);
-                    }
-                    if out.len() > SOURCE_TEXT_MAX {
-                        break;
-                    }
-                }
-            }
-            Block::Tree(block) => {
-                let shown = |(key, value): &(Box<str>, JsonValue)| {
-                    let hidden = self.table.sensitive.iter().any(|s| **s == **key);
-                    (key.clone(), if hidden { JsonValue::String("[redacted]".into()) } else { value.clone() })
-                };
-                out = json_text(&JsonValue::Object(block.records[i].iter().map(shown).collect()));
-            }
-        }
-        let mut bytes = out.into_bytes();
-        bytes.truncate(SOURCE_TEXT_MAX);
-        bytes
     }
 }
 

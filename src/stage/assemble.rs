@@ -15,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::batch::planner::{self, BatchClass, Intake, MemberFacts, OpenBatch, PlanStep, Shard, Trigger};
 use crate::broker::Record;
@@ -40,12 +41,14 @@ pub struct Assemble {
     pub quiet: Option<crate::domain::time::Span>,
     /// How far transform is behind.
     pub backlog: Backlog,
+    /// While it drains, whatever is open is sealed at once.
+    pub intake: watch::Receiver<Intake>,
 }
 
 /// An object, a shard whose time has come, or a look for room while batches wait.
 pub enum Arrival {
     Object(Box<ClassifiedObject>),
-    Due { dataset: String, shard: i32, contract_hash: String },
+    Due { dataset: String, shard: i32, contract_hash: String, intake: Intake },
     Room,
 }
 
@@ -291,9 +294,9 @@ impl Stage for Assemble {
         // Whoever waits goes before what is sealed now.
         self.release(view, &mut gate, &mut decision)?;
         match (input, facts.dataset) {
-            (Arrival::Due { dataset: name, shard, .. }, Some(dataset)) => {
+            (Arrival::Due { dataset: name, shard, intake, .. }, Some(dataset)) => {
                 if let Shard::Open(open) = Self::shard(view, name, *shard)?
-                    && let Some(trigger) = planner::wake(&open, &self.limits(&dataset), Intake::Running, now)
+                    && let Some(trigger) = planner::wake(&open, &self.limits(&dataset), *intake, now)
                 {
                     self.seal(view, &sealed(name, *shard, &open, trigger, now), &mut None, &mut gate, &mut decision)?;
                     decision.changes.push(put(shard_key(name, *shard), &ShardTwin::of(&Shard::Empty { next_seq: open.seq + 1 })));
@@ -325,10 +328,11 @@ impl Stage for Assemble {
     }
 
     fn due(&self, view: View<'_>, now: Timestamp) -> Result<Vec<Arrival>, StageError> {
+        let intake = *self.intake.borrow();
         let mut due = Vec::new();
         for (dataset, shard, open) in self.open_shards(view)? {
-            if self.next_wake(&open) <= now {
-                due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash });
+            if intake == Intake::Draining || self.next_wake(&open) <= now {
+                due.push(Arrival::Due { dataset, shard, contract_hash: open.class.contract_hash, intake });
             }
         }
         if self.backlog.ask_again() <= now && !Line::load(view)?.is_empty() {
@@ -339,7 +343,13 @@ impl Stage for Assemble {
 
     fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError> {
         let room = (!Line::load(view)?.is_empty()).then(|| self.backlog.ask_again());
-        Ok(self.open_shards(view)?.into_iter().map(|(_, _, open)| self.next_wake(&open)).chain(room).min())
+        let draining = *self.intake.borrow() == Intake::Draining;
+        let at = |(_, _, open): (String, i32, OpenBatch)| if draining { Timestamp::EPOCH } else { self.next_wake(&open) };
+        Ok(self.open_shards(view)?.into_iter().map(at).chain(room).min())
+    }
+
+    fn intake(&self) -> Option<watch::Receiver<Intake>> {
+        Some(self.intake.clone())
     }
 }
 

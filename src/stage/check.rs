@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -14,14 +13,14 @@ use crate::broker::Record;
 use crate::domain::names::StageName;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
-use crate::lake::layout::{hive_unescape, key, staged_file, staged_rows};
+use crate::lake::layout::{key, staged_file, staged_rows};
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
 use crate::quality::report::{ObjectVerdict, Report, Scope};
 use crate::stage::catalog::{Catalog, Dataset};
-use crate::stage::filtering::{Opened, Remainder, filter};
-use crate::stage::judging::{Judge, Judgement, is_judged};
+use crate::stage::filtering::{Columns, Opened, Remainder, filter};
+use crate::stage::judging::{Judge, Judgement};
 use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
@@ -57,34 +56,11 @@ fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// The hive path's values as columns: rules may speak of them, the file does not hold them.
-fn with_partition(batch: &RecordBatch, partition: &str) -> Result<RecordBatch, StageError> {
-    let mut fields: Vec<_> = batch.schema_ref().fields().iter().cloned().collect();
-    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
-    for (name, value) in partition.split('/').filter_map(|p| p.split_once('=')) {
-        let name = hive_unescape(name);
-        if fields.iter().any(|f| *f.name() == name) || crate::table::columns::OPERATIONAL.contains(&name.as_str()) {
-            continue;
-        }
-        let value = (value != crate::lake::layout::HIVE_NULL).then(|| hive_unescape(value));
-        fields.push(Arc::new(arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Utf8, true)));
-        columns.push(Arc::new(StringArray::from_iter(std::iter::repeat_n(value.as_deref(), batch.num_rows()))));
-    }
-    RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(broken)
-}
-
-/// The columns rules are judged over: the data's own, not ours.
-fn judged_columns(batch: &RecordBatch) -> Result<RecordBatch, StageError> {
-    let kept: Vec<usize> = batch.schema_ref().fields().iter().enumerate().filter(|(_, f)| is_judged(f.name())).map(|(i, _)| i).collect();
-    batch.project(&kept).map_err(broken)
-}
-
 /// Judges every object, then filters the files that hold rows of what is held back.
 fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Facts, StageError> {
     let opened: Vec<Opened<'_>> = batch.files.iter().zip(files).map(|(file, bytes)| Opened { file, bytes: bytes.clone() }).collect();
     let mut judge = Judge::new(dataset, Timestamp::from_millis(batch.sealed_at)).map_err(broken)?;
-    let seen = |rows: &RecordBatch, file: &Opened<'_>| with_partition(&judged_columns(rows)?, &file.file.partition);
-    let schemas = opened.iter().map(|file| Ok(seen(&file.empty()?, file)?.schema())).collect::<Result<Vec<_>, StageError>>()?;
+    let schemas = opened.iter().map(Opened::judged_schema).collect::<Result<Vec<_>, StageError>>()?;
     judge.expect(&schemas);
     for (index, member) in batch.members.iter().enumerate() {
         if member.verdict == "staged" && member.rows_staged == 0 {
@@ -92,7 +68,7 @@ fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Fact
         }
     }
     for file in &opened {
-        file.pieces(|member, rows| judge.push(member, &seen(rows, file)?).map_err(broken))?;
+        file.pieces(Columns::Judged, |member, rows| judge.push(member, rows).map_err(broken))?;
     }
     let judgement = judge.finish().map_err(broken)?;
     let remainder = filter(batch, dataset, &opened, &judgement.objects)?;
@@ -263,8 +239,10 @@ impl Check {
         now: Timestamp,
     ) -> Result<crate::broker::OutRecord, StageError> {
         // Rules of scope object count once for each, rules of scope batch once.
-        let of_batch = merged.cloned().map(|r| r.only(Scope::Batch));
-        let tally = |outcome: &str| reports.iter().map(|(_, r)| r).chain(&of_batch).map(|r| r.count(outcome)).sum::<u64>();
+        let tally = |outcome: &str| {
+            let of_objects: u64 = reports.iter().map(|(_, r)| r.count(outcome)).sum();
+            of_objects + merged.map_or(0, |r| r.count_in(Scope::Batch, outcome))
+        };
         let (passed, failed, not_evaluated) = (tally("passed"), tally("failed"), tally("not_evaluated"));
         let outcome = if failed > 0 {
             "failed"
@@ -287,7 +265,7 @@ impl Check {
             passed: signed(passed),
             failed: signed(failed),
             not_evaluated: signed(not_evaluated),
-            report: json!({ "batch": merged.map(|r| r.to_json()), "objects": telling }).to_string(),
+            report: json!({ "batch": merged.map(Report::to_json), "objects": telling }).to_string(),
         };
         let headers = vec![("dataset".to_owned(), batch.dataset.clone().into())];
         Ok(self.clerk.outlet.record(Topic::QualityReports, &batch.batch_id, Placed::By(&batch.batch_id), &record, headers)?)

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::broker::Record;
@@ -50,7 +51,7 @@ pub struct Classify {
 }
 
 /// A decision waiting for its schema to be registered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Intent {
     format_version: u32,
     schema: String,
@@ -58,14 +59,14 @@ pub struct Intent {
 }
 
 /// A file that may go on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Accepted {
     action: String,
     sha256: String,
     shard: i32,
     rows_physical: i64,
     rows_bad: i64,
-    decision: Value,
+    decision: Box<RawValue>,
     read_plan: String,
     schema_version: Option<i32>,
 }
@@ -74,7 +75,7 @@ pub struct Accepted {
 pub struct Rejected {
     reason: ReasonCode,
     detail: String,
-    evidence: Option<Value>,
+    evidence: Option<Box<RawValue>>,
     rows: u64,
 }
 
@@ -166,7 +167,7 @@ impl Classify {
             input.admitted.version_id.clone(),
             &dataset.contract,
         );
-        let decision = serde_json::to_value(record).expect("a decision record is plain data");
+        let decision = serde_json::value::to_raw_value(&record).expect("a decision record is plain data");
         let Some(plan) = observed.file_plan().filter(|_| drift.action != Action::Quarantine && drift.rows_reject.is_none()) else {
             let (reason, detail) = match &drift.rows_reject {
                 Some(rows) => (rows.reason, format!("{} of {} rows are bad", rows.quarantined, rows.physical)),
@@ -307,7 +308,7 @@ impl Stage for Classify {
             Facts::Rejected(rejected) => {
                 let charge = Charge {
                     detail: rejected.detail,
-                    evidence: rejected.evidence.as_ref().map(Value::to_string),
+                    evidence: rejected.evidence.as_ref().map(|e| e.get().to_owned()),
                     contract_hash: Some(input.contract_hash.clone()),
                     ..Charge::default()
                 };
@@ -318,7 +319,7 @@ impl Stage for Classify {
                 decision.sends.extend(self.clerk.quarantine(&subject, rejected.reason, charge, rows, "ValidationFailed", now)?);
             }
             Facts::Accepted(accepted) => {
-                decision.sends.push(self.clerk.event("DriftClassified", &subject, None, accepted.decision.clone(), now)?);
+                decision.sends.push(self.clerk.event("DriftClassified", &subject, None, &accepted.decision, now)?);
                 let record = ClassifiedObject {
                     format_version: FORMAT_VERSION,
                     dataset: input.dataset.clone(),
@@ -330,7 +331,7 @@ impl Stage for Classify {
                     rows_physical: accepted.rows_physical,
                     rows_bad: accepted.rows_bad,
                     schema_version: accepted.schema_version,
-                    decision: accepted.decision.to_string(),
+                    decision: accepted.decision.get().to_owned(),
                     read_plan: accepted.read_plan,
                 };
                 let placed = shard_text(&record.dataset, record.shard);

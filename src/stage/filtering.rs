@@ -1,17 +1,21 @@
 //! Staged files opened for judging, and what is left of those that hold rows of what is held back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::domain::reason::ReasonCode;
+use crate::lake::layout::hive_unescape;
 use crate::quality::report::ObjectVerdict;
 use crate::quality::rows::RowSet;
 use crate::quarantine::row::{REDACTED, RowFinding, RowLetter, Sensitive};
 use crate::stage::StageError;
+use crate::stage::ahead::ahead;
 use crate::stage::catalog::Dataset;
 use crate::stage::judging::{Judged, is_judged};
 use crate::stage::row_letters::{LetterBook, Letters};
@@ -39,6 +43,31 @@ fn count(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
+/// The hive path's values as columns: rules may speak of them, the file does not hold them.
+fn with_partition(batch: &RecordBatch, partition: &str) -> Result<RecordBatch, StageError> {
+    let mut fields: Vec<_> = batch.schema_ref().fields().iter().cloned().collect();
+    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+    for (name, value) in partition.split('/').filter_map(|p| p.split_once('=')) {
+        let name = hive_unescape(name);
+        if fields.iter().any(|f| *f.name() == name) || crate::table::columns::OPERATIONAL.contains(&name.as_str()) {
+            continue;
+        }
+        let value = (value != crate::lake::layout::HIVE_NULL).then(|| hive_unescape(value));
+        fields.push(Arc::new(arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Utf8, true)));
+        columns.push(Arc::new(StringArray::from_iter(std::iter::repeat_n(value.as_deref(), batch.num_rows()))));
+    }
+    RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(broken)
+}
+
+/// What is read of a staged file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    /// The data's own, not ours, and those of the path: what rules speak of.
+    Judged,
+    /// As they lie in the file.
+    All,
+}
+
 /// One staged file, its rows and whose they are.
 pub struct Opened<'a> {
     pub file: &'a StagedFile,
@@ -50,11 +79,18 @@ impl Opened<'_> {
     ///
     /// # Errors
     /// The file is not what its record says.
-    pub fn pieces(&self, mut each: impl FnMut(usize, &RecordBatch) -> Result<(), StageError>) -> Result<(), StageError> {
+    pub fn pieces(&self, columns: Columns, mut each: impl FnMut(usize, &RecordBatch) -> Result<(), StageError>) -> Result<(), StageError> {
+        let table = TableFile::open(self.bytes.clone()).map_err(broken)?;
+        let judged = (columns == Columns::Judged)
+            .then(|| table.schema().fields().iter().map(|f| f.name().clone()).filter(|name| is_judged(name)).collect::<Vec<_>>());
         let mut owners = self.file.objects.iter().map(|o| (usize::try_from(o.member).unwrap_or(usize::MAX), count(o.rows)));
         let (mut member, mut left) = owners.next().unwrap_or((usize::MAX, 0));
-        for batch in TableFile::open(self.bytes.clone()).map_err(broken)?.read(None, BATCH_ROWS).map_err(broken)? {
-            let batch = batch.map_err(broken)?;
+        let mut batches = table.read(judged.as_deref(), BATCH_ROWS).map_err(broken)?;
+        let next = || {
+            let Some(batch) = batches.next().transpose().map_err(broken)? else { return Ok(None) };
+            if columns == Columns::Judged { with_partition(&batch, &self.file.partition).map(Some) } else { Ok(Some(batch)) }
+        };
+        ahead(next, |batch| {
             let mut at = 0;
             while at < batch.num_rows() {
                 while left == 0 {
@@ -66,16 +102,19 @@ impl Opened<'_> {
                 at += n;
                 left -= n as u64;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// A batch without rows, of the file's columns.
+    /// The columns rules are judged over.
     ///
     /// # Errors
     /// The file is no staged file of ours.
-    pub fn empty(&self) -> Result<RecordBatch, StageError> {
-        Ok(RecordBatch::new_empty(TableFile::open(self.bytes.clone()).map_err(broken)?.schema().clone()))
+    pub fn judged_schema(&self) -> Result<SchemaRef, StageError> {
+        let whole = TableFile::open(self.bytes.clone()).map_err(broken)?.schema().clone();
+        let kept: Vec<usize> = whole.fields().iter().enumerate().filter(|(_, f)| is_judged(f.name())).map(|(i, _)| i).collect();
+        let judged = RecordBatch::new_empty(Arc::new(whole.project(&kept).map_err(broken)?));
+        Ok(with_partition(&judged, &self.file.partition)?.schema())
     }
 }
 
@@ -139,7 +178,7 @@ impl Sieve<'_> {
         let mut writer = TableWriter::new(Sink::default(), opened.schema().clone(), self.dataset.parquet()).map_err(broken)?;
         let footer = opened.footer().ok_or_else(|| broken("a staged file has no footer of ours"))?;
         let mut left: Vec<FileObject> = Vec::new();
-        file.pieces(|member, rows| {
+        file.pieces(Columns::All, |member, rows| {
             let kept = self.kept(member, rows)?;
             if kept.num_rows() > 0 {
                 writer.write(&kept).map_err(broken)?;

@@ -112,7 +112,7 @@ impl Judge {
 
     fn plan(&mut self, schema: &SchemaRef) -> Result<Option<Plan>, String> {
         let Some(ruleset) = &self.ruleset else { return Ok(None) };
-        if let Some((_, known)) = self.plans.iter().find(|(s, _)| s == schema) {
+        if let Some((_, known)) = self.plans.iter().find(|(s, _)| Arc::ptr_eq(s, schema) || s == schema) {
             return Ok(Some(known.clone()));
         }
         let plan = Plan::compile(ruleset, schema, &Sql).map_err(|faults| sentence(&faults))?;

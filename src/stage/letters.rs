@@ -190,13 +190,13 @@ impl Clerk {
         self.outlet.record(Topic::Quarantine, &placed, Placed::By(&placed), &letter, headers(of.dataset, o))
     }
 
-    /// A line of the audit log about one object.
+    /// A line of the audit log about one object; `detail` shows itself as JSON.
     pub fn event(
         &self,
         kind: &str,
         of: &Subject<'_>,
         reason: Option<ReasonCode>,
-        detail: serde_json::Value,
+        detail: impl std::fmt::Display,
         now: Timestamp,
     ) -> Result<OutRecord, CodecError> {
         let o = of.object;

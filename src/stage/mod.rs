@@ -3,6 +3,7 @@
 //! `look` and `decide` are synchronous and see the state; `gather` awaits and only reads;
 //! nothing here writes anything.
 
+pub mod ahead;
 pub mod assemble;
 pub mod backlog;
 pub mod bridge;
@@ -29,7 +30,9 @@ pub mod validate;
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::path::Path;
+use tokio::sync::watch;
 
+use crate::batch::planner::Intake;
 use crate::broker::{LogError, OutRecord};
 use crate::domain::names::StageName;
 use crate::domain::reason::{Disposition, ReasonCode};
@@ -185,4 +188,9 @@ pub trait Stage: Send + Sync + 'static {
 
     /// When `due` will next have something.
     fn next_due(&self, view: View<'_>) -> Result<Option<Timestamp>, StageError>;
+
+    /// A change of it makes the runner ask for what is due again, before a record or a time does.
+    fn intake(&self) -> Option<watch::Receiver<Intake>> {
+        None
+    }
 }

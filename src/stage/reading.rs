@@ -25,6 +25,11 @@ use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::resolve::measured;
 use crate::schema::shape::Shape;
+use crate::stage::ahead::ahead;
+
+/// A local object up to this size is held in memory instead of open: a plan may have thousands of members,
+/// and a process may by default open a thousand files.
+const HELD_BYTES_MAX: u64 = 512 << 10;
 
 /// Content of an object, readable without awaiting.
 pub enum Content {
@@ -33,9 +38,15 @@ pub enum Content {
 }
 
 impl Content {
-    /// A local object is read from its file; what arrives as a stream is collected.
+    /// A large local object is read from its file; what arrives as a stream is collected.
     pub async fn of(found: GetResult) -> Result<Self, object_store::Error> {
         match found.payload {
+            GetResultPayload::File(mut file, _) if found.meta.size <= HELD_BYTES_MAX => {
+                let mut whole = Vec::with_capacity(usize::try_from(found.meta.size).unwrap_or(0));
+                let unread = |e| object_store::Error::Generic { store: "landing", source: Box::new(e) };
+                file.read_to_end(&mut whole).map_err(unread)?;
+                Ok(Content::Bytes(io::Cursor::new(whole.into())))
+            }
             GetResultPayload::File(file, _) => Ok(Content::File(file)),
             GetResultPayload::Stream(stream) => {
                 let chunks: Vec<Bytes> = stream.try_collect().await?;
@@ -186,9 +197,13 @@ fn observe_as<R: Read + Send>(input: R, question: &Question<'_>, resolved: Optio
             detail: format!("a rule of the contract cannot be used: {e}"),
         })
     })?;
-    while let Some(block) = reader.next_block()? {
-        observer.push(&block);
-    }
+    ahead(
+        || reader.next_block(),
+        |block| {
+            observer.push(&block);
+            Ok(())
+        },
+    )?;
     let observation = observer.finish();
     let (resolved, totals) = (reader.resolved().clone(), reader.totals());
     // What was not detected is no surprise.
@@ -241,10 +256,15 @@ pub fn read<R: Read + Send>(
     if let Some(dedupe) = seen.take() {
         typed.share(dedupe);
     }
-    while let Some(block) = reader.next_block()? {
-        let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
-        each(&rows, &|row_idx| typed.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken)?;
-    }
+    let source_text = typed.source_text().clone();
+    ahead(
+        || {
+            let Some(block) = reader.next_block()? else { return Ok(None) };
+            let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
+            Ok(Some((block, rows)))
+        },
+        |(block, rows)| each(&rows, &|row_idx| source_text.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken),
+    )?;
     let counts = typed.counts();
     if is_shared {
         *seen = typed.into_dedupe();

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use apache_avro::{Schema, from_avro_datum, from_value, write_avro_datum_ref};
+use apache_avro::{Schema, from_avro_datum, from_value};
 use bytes::Bytes;
 
 use crate::domain::names::SchemaId;
+use crate::wire::datum::{self, Node};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::records::{ALL, Record};
 
@@ -29,6 +30,7 @@ pub enum CodecError {
 struct Known {
     id: SchemaId,
     schema: Arc<Schema>,
+    node: Node,
 }
 
 /// Schemas of this build by record, and of every writer by id.
@@ -48,8 +50,10 @@ impl Codec {
         for (name, text) in ALL {
             let id = *ids.get(*name).ok_or(CodecError::Unregistered { record: name })?;
             let schema = Arc::new(Schema::parse_str(text).map_err(|e| CodecError::Misfit { record: name, detail: e.to_string() })?);
+            let unknown = || CodecError::Misfit { record: name, detail: "its schema uses a type the codec does not know".to_owned() };
+            let node = Node::of(&schema).ok_or_else(unknown)?;
             writers.insert(id, Arc::clone(&schema));
-            own.insert(*name, Known { id, schema });
+            own.insert(*name, Known { id, schema, node });
         }
         Ok(Self { own, writers: RwLock::new(writers) })
     }
@@ -74,7 +78,7 @@ impl Codec {
     pub fn encode<R: Record>(&self, record: &R) -> Result<Bytes, CodecError> {
         let known = self.own.get(R::NAME).ok_or(CodecError::Unregistered { record: R::NAME })?;
         let mut out = frame::header(known.id).to_vec();
-        write_avro_datum_ref(&known.schema, record, &mut out).map_err(|e| CodecError::Misfit { record: R::NAME, detail: e.to_string() })?;
+        datum::encode(&known.node, record, &mut out).map_err(|e| CodecError::Misfit { record: R::NAME, detail: e.to_string() })?;
         Ok(out.into())
     }
 
@@ -92,16 +96,14 @@ impl Codec {
     pub fn decode<R: Record>(&self, bytes: &[u8]) -> Result<R, CodecError> {
         let (id, mut datum) = frame::split(bytes)?;
         let known = self.own.get(R::NAME).ok_or(CodecError::Unregistered { record: R::NAME })?;
+        if id == known.id {
+            return datum::decode(&known.node, datum).map_err(|e| CodecError::Misfit { record: R::NAME, detail: e.to_string() });
+        }
+        let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
+        let writer = Arc::clone(writers.get(&id).ok_or(CodecError::UnknownSchema { id })?);
+        drop(writers);
         let misfit = |e: apache_avro::Error| CodecError::Misfit { record: R::NAME, detail: e.to_string() };
-        let value = if id == known.id {
-            from_avro_datum(&known.schema, &mut datum, None).map_err(misfit)?
-        } else {
-            let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
-            let writer = Arc::clone(writers.get(&id).ok_or(CodecError::UnknownSchema { id })?);
-            drop(writers);
-            from_avro_datum(&writer, &mut datum, Some(&known.schema)).map_err(misfit)?
-        };
-        from_value(&value).map_err(misfit)
+        from_value(&from_avro_datum(&writer, &mut datum, Some(&known.schema)).map_err(misfit)?).map_err(misfit)
     }
 }
 

@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use tokio::sync::watch;
+
 use super::*;
 use crate::broker::Broker;
 use crate::broker::embedded::EmbeddedBroker;
@@ -48,6 +50,7 @@ impl Bench {
             clerk: Clerk { outlet, stage: StageName::Assemble },
             quiet: None,
             backlog: Backlog::new(broker.reader(), topics, Arc::new(clock), limit),
+            intake: watch::channel(Intake::Running).1,
         };
         Self {
             stage,

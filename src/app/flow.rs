@@ -1,0 +1,93 @@
+//! How far the stages are, by the log's own positions: the same from whichever process they run in.
+
+use std::sync::Arc;
+
+use crate::broker::{LogError, Reader};
+use crate::domain::names::StageName;
+use crate::domain::position::Partition;
+use crate::pipeline::topics::Topics;
+
+/// Every stage that can still send something to an open batch, in the order records pass them.
+const UPSTREAM: [StageName; 4] = [StageName::Replay, StageName::Validate, StageName::Classify, StageName::Assemble];
+
+/// The stage has committed everything its input topic holds now.
+pub async fn is_caught_up(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName) -> Result<bool, LogError> {
+    for p in 0..topics.partitions() {
+        let at = topics.at(Topics::input(stage), Partition(p));
+        let end = reader.bounds(&at).await?.end;
+        let is_behind = end.0 > 0 && reader.committed(stage.as_str(), &at).await?.is_none_or(|next| next < end);
+        if is_behind {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Everything that had landed when this was asked has joined its batch, or ended before.
+///
+/// A stage sends and moves on in one transaction, and stages are asked in the order of the flow, so
+/// a record on its way is seen before one stage or before the next. What lands later is not meant.
+pub async fn is_dry(reader: &Arc<dyn Reader>, topics: &Topics) -> Result<bool, LogError> {
+    for stage in UPSTREAM {
+        if !is_caught_up(reader, topics, stage).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::embedded::EmbeddedBroker;
+    use crate::broker::{Broker, OutRecord, PollLimit, Polled, Transaction};
+    use crate::clock::ManualClock;
+    use crate::domain::time::{Span, Timestamp};
+
+    const ALL: PollLimit = PollLimit { records: 10, bytes: 1 << 20 };
+
+    /// Reads and commits everything the stage's input holds.
+    async fn passes(broker: &EmbeddedBroker, topics: &Topics, stage: StageName) {
+        let input = topics.name(Topics::input(stage));
+        let mut log = broker.worker(stage.as_str(), &input, "one").await.unwrap();
+        let Polled::Assigned(partitions) = log.poll(ALL, Timestamp::EPOCH).await.unwrap() else { panic!("nothing assigned") };
+        for (partition, next) in partitions {
+            log.seek(partition, next.unwrap_or_default()).await.unwrap();
+        }
+        let mut transaction = Transaction::default();
+        if let Polled::Records(records) = log.poll(ALL, Timestamp::EPOCH).await.unwrap() {
+            for record in records {
+                transaction.positions.advance(&record.at, record.offset.next());
+            }
+        }
+        log.commit(transaction).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_record_before_any_stage_of_the_flow_means_more_may_come() {
+        for stage in UPSTREAM {
+            let broker = EmbeddedBroker::in_memory(Arc::new(ManualClock::default()));
+            let topics = Topics::new("", 2, Span::from_secs(60));
+            broker.ensure(&topics.specs()).await.unwrap();
+            let reader = broker.reader();
+            assert!(is_dry(&reader, &topics).await.unwrap(), "nothing ever landed");
+            let to = topics.at(Topics::input(stage), Partition(1));
+            broker.append(vec![OutRecord { to, key: Bytes::new(), value: Some(Bytes::new()), headers: vec![] }]).await.unwrap();
+            assert!(!is_dry(&reader, &topics).await.unwrap(), "{stage} has not seen it");
+            passes(&broker, &topics, stage).await;
+            assert!(is_dry(&reader, &topics).await.unwrap(), "{stage} is done with it");
+        }
+    }
+
+    #[tokio::test]
+    async fn stages_behind_the_batches_hold_nothing_open() {
+        let broker = EmbeddedBroker::in_memory(Arc::new(ManualClock::default()));
+        let topics = Topics::new("", 2, Span::from_secs(60));
+        broker.ensure(&topics.specs()).await.unwrap();
+        let to = topics.at(Topics::input(StageName::Transform), Partition(0));
+        broker.append(vec![OutRecord { to, key: Bytes::new(), value: Some(Bytes::new()), headers: vec![] }]).await.unwrap();
+        assert!(is_dry(&broker.reader(), &topics).await.unwrap());
+    }
+}
