@@ -11,7 +11,6 @@ use crate::app::board::{Ended, Totals};
 use crate::app::demo_inputs::{CONTRACTS, Input, burst, duplicate, flights, golden, orders_key};
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::wiring::{Options, put_contracts_in_force};
-use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::domain::time::Span;
 use crate::pipeline::outlet::Placed;

@@ -149,7 +149,7 @@ impl Desk {
     /// The desk of a running process.
     pub fn of(engine: &Engine) -> Self {
         let query = Query { reader: Arc::clone(&engine.reader), outlet: engine.outlet.clone(), lake: Arc::clone(&engine.lake) };
-        Self { query, broker: Arc::clone(&engine.broker) as Arc<dyn Broker>, clock: Arc::clone(&engine.clock) }
+        Self { query, broker: Arc::clone(&engine.broker), clock: Arc::clone(&engine.clock) }
     }
 
     /// # Errors

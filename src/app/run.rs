@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::board::{Board, BoardError, Ended, Totals};
+use crate::app::rounds::Rounds;
 use crate::app::wiring::{Engine, Options, StartError, start};
 use crate::clock::{Clock, Stopwatch, sleep};
 use crate::domain::time::Span;
@@ -51,6 +52,8 @@ impl Watcher for Nobody {
 pub struct Running {
     pub engine: Engine,
     pub board: Board,
+    /// With a cluster: what the other replicas have read.
+    rounds: Option<Rounds>,
     started: Stopwatch,
 }
 
@@ -61,7 +64,8 @@ impl Running {
         let started = Stopwatch::start();
         let engine = start(options, clock).await?;
         let board = Board::new(Arc::clone(&engine.reader), engine.outlet.clone(), true);
-        Ok(Self { engine, board, started })
+        let rounds = options.kafka.is_some().then(|| Rounds::new(&engine));
+        Ok(Self { engine, board, rounds, started })
     }
 
     /// Waits until nothing is in flight. A halted stage ends the wait with its reason.
@@ -69,6 +73,9 @@ impl Running {
         let begun = self.engine.clock.now();
         loop {
             // Sources first: what they land afterwards is seen by the board.
+            if let Some(rounds) = &mut self.rounds {
+                rounds.catch_up().await.map_err(BoardError::from)?;
+            }
             let listed = self.engine.listed.is_complete();
             self.board.catch_up().await?;
             let ended = self.board.take_endings();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::contracts;
+use crate::app::instance::{self, Instance};
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, Reader};
 use crate::clock::{Clock, Jitter};
@@ -66,6 +67,8 @@ pub struct Options {
     pub durability: Durability,
     pub limits: Limits,
     pub webhook: Option<std::net::SocketAddr>,
+    /// `host:port,…` of a Kafka cluster; `None` is the embedded log in the state folder.
+    pub kafka: Option<String>,
 }
 
 impl Options {
@@ -84,6 +87,7 @@ impl Options {
             durability: Durability::Sync,
             limits: Limits::default(),
             webhook: None,
+            kafka: None,
         }
     }
 }
@@ -95,6 +99,13 @@ pub enum StartError {
     Contracts(#[from] contracts::LoadError),
     #[error(transparent)]
     Broker(#[from] crate::broker::embedded::OpenError),
+    #[error(transparent)]
+    Instance(#[from] instance::ClaimError),
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] crate::broker::kafka::OpenError),
+    #[error("this build knows no Kafka: build it with the default features")]
+    NoKafka,
     #[error(transparent)]
     Log(#[from] crate::broker::LogError),
     #[error(transparent)]
@@ -137,7 +148,7 @@ pub enum StartError {
 
 /// A started process.
 pub struct Engine {
-    pub broker: Arc<EmbeddedBroker>,
+    pub broker: Arc<dyn Broker>,
     pub reader: Arc<dyn Reader>,
     pub outlet: Outlet,
     pub lake: Arc<dyn ObjectStore>,
@@ -148,14 +159,18 @@ pub struct Engine {
     pub stop: CancellationToken,
     pub clock: Arc<dyn Clock>,
     pub stages: JoinSet<Result<(), Halt>>,
+    /// The state folder is this process's own as long as it runs.
+    _instance: Option<Instance>,
 }
 
 /// Broker, topics and codec of a state folder: enough to ask it questions.
 pub struct Ground {
-    pub broker: Arc<EmbeddedBroker>,
+    pub broker: Arc<dyn Broker>,
     pub outlet: Outlet,
     pub lake: Arc<dyn ObjectStore>,
     pub registry: Arc<dyn SchemaRegistry>,
+    /// With a cluster: the name of this process there. The embedded log locks its folder itself.
+    pub instance: Option<Instance>,
 }
 
 /// Opens lake, broker, registry and codec.
@@ -171,14 +186,10 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
         .map_err(|source| StartError::Probe { lake: name.clone(), source })?;
     let id =
         identity::claim(&lake, &Uuid::new_v4().to_string()).await.map_err(|source| StartError::Identity { lake: name.clone(), source })?;
-    let broker = match &options.state {
-        None => EmbeddedBroker::in_memory(Arc::clone(clock)),
-        Some(state) => {
-            let broker = EmbeddedBroker::open(state, options.durability, Arc::clone(clock))?;
-            remember_lake(state, &id, &name)?;
-            broker
-        }
-    };
+    let (broker, instance) = open_broker(options, clock)?;
+    if let Some(state) = &options.state {
+        remember_lake(state, &id, &name)?;
+    }
     let topics = Topics::new("lakegate.", options.partitions, options.retention);
     broker.ensure(&topics.specs()).await?;
     let registry: Arc<dyn SchemaRegistry> = Arc::new(EmbeddedRegistry::new(Arc::clone(&lake)));
@@ -188,7 +199,30 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
         ids.insert((*record).to_owned(), registry.register(&subject, schema).await?.id);
     }
     let outlet = Outlet { codec: Arc::new(Codec::new(&ids)?), topics: Arc::new(topics) };
-    Ok(Ground { broker: Arc::new(broker), outlet, lake, registry })
+    Ok(Ground { broker, outlet, lake, registry, instance })
+}
+
+/// The embedded log of the state folder, or a cluster and this process's name in it.
+fn open_broker(options: &Options, clock: &Arc<dyn Clock>) -> Result<(Arc<dyn Broker>, Option<Instance>), StartError> {
+    let clock = Arc::clone(clock);
+    match (&options.kafka, &options.state) {
+        (None, None) => Ok((Arc::new(EmbeddedBroker::in_memory(clock)), None)),
+        (None, Some(state)) => Ok((Arc::new(EmbeddedBroker::open(state, options.durability, clock)?), None)),
+        #[cfg(feature = "kafka")]
+        (Some(brokers), state) => {
+            let instance = state.as_deref().map(instance::claim).transpose()?;
+            let mut kafka = crate::broker::kafka::Options::new(brokers, &worker_name(instance.as_ref()));
+            kafka.group_prefix = "lakegate.".to_owned();
+            Ok((Arc::new(crate::broker::kafka::KafkaBroker::open(kafka, clock)?), instance))
+        }
+        #[cfg(not(feature = "kafka"))]
+        (Some(_), _) => Err(StartError::NoKafka),
+    }
+}
+
+/// Part of transactional ids: kept with the state, else this process's own.
+fn worker_name(instance: Option<&Instance>) -> String {
+    instance.map_or_else(|| format!("lakegate-{}", std::process::id()), |i| i.name.clone())
 }
 
 /// The state folder remembers which lake it belongs to.
@@ -239,7 +273,7 @@ pub async fn put_contracts_in_force(folder: &Path, catalog: &Catalog, registry: 
 /// # Errors
 /// By what is wrong with the options, contracts, lake or state.
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
-    let Ground { broker, outlet, lake, registry } = ground(options, &clock).await?;
+    let Ground { broker, outlet, lake, registry, instance } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     put_contracts_in_force(&options.contracts, &catalog, registry.as_ref()).await?;
     let mut buckets: BTreeMap<String, Arc<dyn ObjectStore>> = BTreeMap::new();
@@ -255,15 +289,14 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     let intake = Intake { outlet: outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
     let bridge = Bridge::new(intake, sources, Work::Pool)?;
     let listed = bridge.listed();
-    let broker_seam: Arc<dyn Broker> = Arc::clone(&broker) as Arc<dyn Broker>;
     let around = Surroundings {
-        broker: broker_seam,
+        broker: Arc::clone(&broker),
         lake: Arc::clone(&lake),
         registry: Arc::clone(&registry),
         outlet: outlet.clone(),
         clock: Arc::clone(&clock),
         limits: options.limits,
-        instance: format!("lakegate-{}", std::process::id()),
+        instance: worker_name(instance.as_ref()),
         stop: CancellationToken::new(),
         progress: Arc::new(Progress::default()),
     };
@@ -288,7 +321,8 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
     spawn.stage(Letters { lake: Arc::clone(&lake), outlet: outlet.clone() })?;
     spawn.stage(Reports { outlet: outlet.clone() })?;
     let Spawn { stages, .. } = spawn;
-    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress: around.progress, listed, stop: around.stop, clock, stages })
+    let (progress, stop) = (around.progress, around.stop);
+    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress, listed, stop, clock, stages, _instance: instance })
 }
 
 /// Never bridged, should lake and landing be one store.

@@ -11,6 +11,7 @@ use crate::app::board::{Ended, Totals};
 use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::wiring::{Options, StartError};
+use crate::broker::LogError;
 use crate::broker::embedded::Durability;
 use crate::cli::exit;
 use crate::clock::SystemClock;
@@ -31,6 +32,10 @@ pub struct RunArgs {
     /// State folder: the embedded log and the stages' stores. Default: `<lake>/../lakegate-state`.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Brokers of a Kafka cluster, host:port separated by commas: several processes share the work, each with a
+    /// --state of its own. Default: the embedded log of the state folder.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub kafka: Option<String>,
     /// Only these stages, separated by commas. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub stages: Vec<StageName>,
@@ -56,6 +61,7 @@ impl RunArgs {
         let state = self.state.clone().unwrap_or_else(|| PathBuf::from(".lakegate"));
         let mut options = Options::new(self.landing.clone(), self.lake.clone(), self.contracts.clone(), Some(state));
         options.poll = self.poll;
+        options.kafka.clone_from(&self.kafka);
         if !self.stages.is_empty() {
             options.stages.clone_from(&self.stages);
         }
@@ -94,6 +100,7 @@ pub fn code_of(error: &RunError) -> u8 {
         RunError::Start(StartError::Registry(_) | StartError::Store(_) | StartError::Probe { .. } | StartError::Identity { .. }) => {
             exit::UNREACHABLE
         }
+        RunError::Start(StartError::Log(LogError::Unreachable { .. })) => exit::UNREACHABLE,
         RunError::Start(_) => exit::USAGE,
         RunError::Halted(_) | RunError::Timeout { .. } => exit::HALTED,
         RunError::Board(_) | RunError::Stage { .. } => exit::INTERNAL,
