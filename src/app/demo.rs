@@ -14,7 +14,6 @@ use crate::app::reload::put_in_force;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::sources::{Landing, Source};
 use crate::app::wiring::{Options, StartError};
-use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::domain::time::Span;
 use crate::pipeline::outlet::Placed;

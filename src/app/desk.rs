@@ -238,7 +238,7 @@ impl Desk {
     pub fn of(engine: &Engine) -> Self {
         let query = Query { reader: Arc::clone(&engine.reader), outlet: engine.outlet.clone(), lake: Arc::clone(&engine.lake) };
         let progress = Some(Arc::clone(&engine.progress));
-        Self { query, broker: Arc::clone(&engine.broker) as Arc<dyn Broker>, clock: Arc::clone(&engine.clock), progress }
+        Self { query, broker: Arc::clone(&engine.broker), clock: Arc::clone(&engine.clock), progress }
     }
 
     /// # Errors

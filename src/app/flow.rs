@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::broker::{LogError, Reader};
+use crate::broker::{LogError, PollLimit, Reader};
 use crate::domain::names::StageName;
 use crate::domain::position::Partition;
 use crate::pipeline::topics::Topics;
+
+/// Enough to tell whether a record is there.
+const ONE: PollLimit = PollLimit { records: 1, bytes: 1 };
 
 /// Every stage that can still send something to an open batch, in the order records pass them.
 const UPSTREAM: [StageName; 4] = [StageName::Replay, StageName::Validate, StageName::Classify, StageName::Assemble];
@@ -14,9 +17,10 @@ const UPSTREAM: [StageName; 4] = [StageName::Replay, StageName::Validate, StageN
 pub async fn is_caught_up(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName) -> Result<bool, LogError> {
     for p in 0..topics.partitions() {
         let at = topics.at(Topics::input(stage), Partition(p));
-        let end = reader.bounds(&at).await?.end;
-        let is_behind = end.0 > 0 && reader.committed(stage.as_str(), &at).await?.is_none_or(|next| next < end);
-        if is_behind {
+        let bounds = reader.bounds(&at).await?;
+        let next = reader.committed(stage.as_str(), &at).await?.unwrap_or(bounds.start);
+        // On a cluster only markers of transactions may stand between the position and the end.
+        if next < bounds.end && !reader.read(&at, next, ONE).await?.records.is_empty() {
             return Ok(false);
         }
     }

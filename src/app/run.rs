@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::app::board::{Board, BoardError, Ended, Totals};
 use crate::app::flow;
+use crate::app::rounds::Rounds;
 use crate::app::wiring::{Engine, Options, StartError, start};
 use crate::batch::planner::Intake;
 use crate::clock::{Clock, Stopwatch, sleep};
@@ -54,6 +55,8 @@ impl Watcher for Nobody {
 pub struct Running {
     pub engine: Engine,
     pub board: Board,
+    /// With a cluster: what the other replicas have read.
+    rounds: Option<Rounds>,
     started: Stopwatch,
 }
 
@@ -68,7 +71,8 @@ impl Running {
     /// The process of an engine that was started already.
     pub fn on(engine: Engine) -> Self {
         let board = Board::new(Arc::clone(&engine.reader), engine.outlet.clone(), true);
-        Self { engine, board, started: Stopwatch::start() }
+        let rounds = engine.is_shared.then(|| Rounds::new(&engine));
+        Self { engine, board, rounds, started: Stopwatch::start() }
     }
 
     /// Waits until nothing is in flight. A halted stage ends the wait with its reason.
@@ -76,6 +80,9 @@ impl Running {
         let begun = self.engine.clock.now();
         loop {
             // Sources first: what they land afterwards is seen by the board.
+            if let Some(rounds) = &mut self.rounds {
+                rounds.catch_up().await.map_err(BoardError::from)?;
+            }
             let listed = self.engine.listed.is_complete();
             self.board.catch_up().await?;
             let ended = self.board.take_endings();

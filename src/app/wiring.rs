@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::app::contracts::{self, Shelf};
 use crate::app::desk::Desk;
+use crate::app::instance::{self, Instance};
 use crate::app::query::Query;
 use crate::app::reload::Reload;
 use crate::app::sources::{self, Opened, Source};
@@ -79,6 +80,8 @@ pub struct Options {
     pub retain_every: Span,
     pub durability: Durability,
     pub limits: Limits,
+    /// `host:port,…` of a Kafka cluster; `None` is the embedded log in the state folder.
+    pub kafka: Option<String>,
 }
 
 /// Partitions of a new log nobody configured.
@@ -101,6 +104,7 @@ impl Options {
             retain_every: Span::from_secs(3600),
             durability: Durability::Sync,
             limits: Limits::default(),
+            kafka: None,
         }
     }
 }
@@ -112,6 +116,13 @@ pub enum StartError {
     Contracts(#[from] contracts::ReadError),
     #[error(transparent)]
     Broker(#[from] crate::broker::embedded::OpenError),
+    #[error(transparent)]
+    Instance(#[from] instance::ClaimError),
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] crate::broker::kafka::OpenError),
+    #[error("this build knows no Kafka: build it with the default features")]
+    NoKafka,
     #[error(transparent)]
     Log(#[from] crate::broker::LogError),
     #[error(transparent)]
@@ -151,7 +162,7 @@ pub enum StartError {
 
 /// A started process.
 pub struct Engine {
-    pub broker: Arc<EmbeddedBroker>,
+    pub broker: Arc<dyn Broker>,
     pub reader: Arc<dyn Reader>,
     pub outlet: Outlet,
     pub lake: Arc<dyn ObjectStore>,
@@ -163,17 +174,25 @@ pub struct Engine {
     pub webhooks: Vec<(String, SocketAddr)>,
     /// Tells assemble whether more can come.
     pub intake: watch::Sender<planner::Intake>,
+    /// Other processes may share the log and its work.
+    pub is_shared: bool,
     pub stop: CancellationToken,
     pub clock: Arc<dyn Clock>,
     pub stages: JoinSet<Result<(), Halt>>,
+    /// The state folder is this process's own as long as it runs.
+    _instance: Option<Instance>,
 }
 
 /// Broker, topics and codec of a state folder: enough to ask it questions.
 pub struct Ground {
-    pub broker: Arc<EmbeddedBroker>,
+    pub broker: Arc<dyn Broker>,
+    /// The log of the state folder, if that is the broker.
+    pub embedded: Option<Arc<EmbeddedBroker>>,
     pub outlet: Outlet,
     pub lake: Arc<dyn ObjectStore>,
     pub registry: Arc<dyn SchemaRegistry>,
+    /// With a cluster: the name of this process there. The embedded log locks its folder itself.
+    pub instance: Option<Instance>,
 }
 
 /// Opens lake, broker, registry and codec.
@@ -189,19 +208,52 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
         .map_err(|source| StartError::Probe { lake: name.clone(), source })?;
     let id =
         identity::claim(&lake, &Uuid::new_v4().to_string()).await.map_err(|source| StartError::Identity { lake: name.clone(), source })?;
-    let broker = match &options.state {
-        None => EmbeddedBroker::in_memory(Arc::clone(clock)),
-        Some(state) => {
-            let broker = EmbeddedBroker::open(state, options.durability, Arc::clone(clock))?;
-            remember_lake(state, &id, &name)?;
-            broker
-        }
-    };
-    let topics = Topics::new("lakegate.", partitions(&broker, options).await?, options.retention);
+    let Opening { broker, embedded, instance } = open_broker(options, clock)?;
+    if let Some(state) = &options.state {
+        remember_lake(state, &id, &name)?;
+    }
+    let topics = Topics::new("lakegate.", partitions(broker.reader().as_ref(), options).await?, options.retention);
     broker.ensure(&topics.specs()).await?;
     let registry: Arc<dyn SchemaRegistry> = Arc::new(EmbeddedRegistry::new(Arc::clone(&lake)));
     let outlet = Outlet { codec: Arc::new(codec(registry.as_ref()).await?), topics: Arc::new(topics) };
-    Ok(Ground { broker: Arc::new(broker), outlet, lake, registry })
+    Ok(Ground { broker, embedded, outlet, lake, registry, instance })
+}
+
+/// A broker, and what only one kind of it has.
+struct Opening {
+    broker: Arc<dyn Broker>,
+    /// The log of the state folder: this process trims it.
+    embedded: Option<Arc<EmbeddedBroker>>,
+    /// This process's name in a cluster.
+    instance: Option<Instance>,
+}
+
+/// The embedded log of the state folder, or a cluster and this process's name in it.
+fn open_broker(options: &Options, clock: &Arc<dyn Clock>) -> Result<Opening, StartError> {
+    let clock = Arc::clone(clock);
+    match (&options.kafka, &options.state) {
+        (None, state) => {
+            let embedded = Arc::new(match state {
+                None => EmbeddedBroker::in_memory(clock),
+                Some(state) => EmbeddedBroker::open(state, options.durability, clock)?,
+            });
+            Ok(Opening { broker: Arc::clone(&embedded) as Arc<dyn Broker>, embedded: Some(embedded), instance: None })
+        }
+        #[cfg(feature = "kafka")]
+        (Some(brokers), state) => {
+            let instance = state.as_deref().map(instance::claim).transpose()?;
+            let mut kafka = crate::broker::kafka::Options::new(brokers, &worker_name(instance.as_ref()));
+            kafka.group_prefix = "lakegate.".to_owned();
+            Ok(Opening { broker: Arc::new(crate::broker::kafka::KafkaBroker::open(kafka, clock)?), embedded: None, instance })
+        }
+        #[cfg(not(feature = "kafka"))]
+        (Some(_), _) => Err(StartError::NoKafka),
+    }
+}
+
+/// Part of transactional ids: kept with the state, else this process's own.
+fn worker_name(instance: Option<&Instance>) -> String {
+    instance.map_or_else(|| format!("lakegate-{}", std::process::id()), |i| i.name.clone())
 }
 
 /// Registers our records, and learns every earlier version of them: what lies on the topics may be older than this build.
@@ -220,9 +272,9 @@ async fn codec(registry: &dyn SchemaRegistry) -> Result<Codec, StartError> {
 }
 
 /// Partitions of the log: as it was begun.
-async fn partitions(broker: &EmbeddedBroker, options: &Options) -> Result<u32, StartError> {
+async fn partitions(reader: &dyn Reader, options: &Options) -> Result<u32, StartError> {
     let landing = Topics::new("lakegate.", PARTITIONS, options.retention).name(Topic::Landing);
-    match (broker.partitions(&landing).await, options.partitions) {
+    match (reader.partitions(&landing).await, options.partitions) {
         (Ok(has), Some(wanted)) if has != wanted => Err(StartError::Partitions { has, wanted }),
         (Ok(has), _) => Ok(has),
         (Err(LogError::TopicMissing { .. }), wanted) => Ok(wanted.unwrap_or(PARTITIONS)),
@@ -268,7 +320,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
 /// # Errors
 /// Those of [`start`].
 pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
-    let Ground { broker, outlet, lake, registry } = ground(options, &clock).await?;
+    let Ground { broker, embedded, outlet, lake, registry, instance } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     let shelf = Shelf::open(&options.contracts).map_err(contracts::ReadError::from)?;
     let mut reload = Reload::new(shelf, Arc::clone(&catalog), Arc::clone(&registry), options.reload);
@@ -277,7 +329,7 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     let progress = Arc::new(Progress::default());
     let desk = Desk {
         query: Query { reader: Arc::clone(&reader), outlet: outlet.clone(), lake: Arc::clone(&lake) },
-        broker: Arc::clone(&broker) as Arc<dyn Broker>,
+        broker: Arc::clone(&broker),
         clock: Arc::clone(&clock),
         progress: Some(Arc::clone(&progress)),
     };
@@ -290,15 +342,14 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     let intake = Intake { outlet: outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
     let bridge = Bridge::new(intake.clone(), pulls, Work::Pool)?;
     let listed = bridge.listed();
-    let broker_seam: Arc<dyn Broker> = Arc::clone(&broker) as Arc<dyn Broker>;
     let around = Surroundings {
-        broker: broker_seam,
+        broker: Arc::clone(&broker),
         lake: Arc::clone(&lake),
         registry: Arc::clone(&registry),
         outlet: outlet.clone(),
         clock: Arc::clone(&clock),
         limits: options.limits,
-        instance: format!("lakegate-{}", std::process::id()),
+        instance: worker_name(instance.as_ref()),
         life: Uuid::new_v4().as_u64_pair().0,
         suspects: Arc::default(),
         stop: CancellationToken::new(),
@@ -342,11 +393,29 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     if [StageName::Bridge, StageName::Validate].iter().any(|s| options.stages.contains(s)) {
         stages.spawn(reload.run(Arc::clone(&clock), around.stop.clone(), Arc::clone(&around.progress)));
     }
-    let memo = options.state.as_ref().map(|state| state.join(MEMO));
-    let upkeep = Upkeep { broker: Arc::clone(&broker), clock: Arc::clone(&clock), every: options.retain_every, memo, work: Work::Pool };
-    stages.spawn(upkeep.run(around.stop.clone()));
+    if let Some(broker) = embedded {
+        let memo = options.state.as_ref().map(|state| state.join(MEMO));
+        let upkeep = Upkeep { broker, clock: Arc::clone(&clock), every: options.retain_every, memo, work: Work::Pool };
+        stages.spawn(upkeep.run(around.stop.clone()));
+    }
     let Surroundings { progress, stop, .. } = around;
-    Ok(Engine { broker, reader, outlet, lake, catalog, registry, progress, listed, webhooks, intake: coming, stop, clock, stages })
+    Ok(Engine {
+        broker,
+        reader,
+        outlet,
+        lake,
+        catalog,
+        registry,
+        progress,
+        listed,
+        webhooks,
+        intake: coming,
+        is_shared: options.kafka.is_some(),
+        stop,
+        clock,
+        stages,
+        _instance: instance,
+    })
 }
 
 /// The stages' stores of a state folder.

@@ -25,6 +25,8 @@ use crate::domain::reason::Disposition;
 use crate::domain::time::{Span, Timestamp};
 
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod partitioner;
 
 /// A record's headers, in order; names are short ASCII.
@@ -131,6 +133,15 @@ pub enum LogError {
     Fenced,
     #[error("the broker is unreachable: {detail}")]
     Unreachable { detail: String },
+    /// Rights or credentials are missing, or the broker is too old.
+    #[error("the broker refuses: {detail}")]
+    Refused { detail: String },
+    /// An existing topic would lose or misplace something if it were used as it is.
+    #[error("topic {topic} {detail}")]
+    TopicDiffers { topic: TopicName, detail: String },
+    /// Records were deleted before they were read.
+    #[error("a position on {topic} lies outside of what the broker still holds; raise the topic's retention")]
+    OutOfRange { topic: TopicName },
     #[error("the log's storage failed")]
     Storage {
         #[source]
@@ -146,6 +157,9 @@ impl LogError {
             LogError::Unreachable { .. } => Disposition::Retry,
             LogError::TopicMissing { .. }
             | LogError::PartitionMissing { .. }
+            | LogError::Refused { .. }
+            | LogError::TopicDiffers { .. }
+            | LogError::OutOfRange { .. }
             | LogError::Fenced
             | LogError::Storage { .. }
             | LogError::Corrupt { .. } => Disposition::Halt,

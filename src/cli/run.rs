@@ -15,6 +15,7 @@ use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::shutdown::{self, Leave, Signal};
 use crate::app::wiring::{Options, StartError};
+use crate::broker::LogError;
 use crate::cli::config::{layers, refused};
 use crate::cli::exit;
 use crate::clock::SystemClock;
@@ -48,6 +49,10 @@ pub struct RunArgs {
     /// State folder: the embedded log and the stages' stores. Default: .lakegate
     #[arg(long, value_name = "DIR")]
     pub state: Option<String>,
+    /// Brokers of a Kafka cluster, host:port separated by commas: several processes share the work, each with a
+    /// --state of its own. Default: the embedded log of the state folder
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub kafka: Option<String>,
     /// Only these stages, separated by commas. Default: all.
     #[arg(long, value_name = "A,B")]
     pub stages: Option<String>,
@@ -79,6 +84,7 @@ impl RunArgs {
             ("--lake", ("lake", "url"), self.lake.clone()),
             ("--contracts", ("contracts", "url"), self.contracts.clone()),
             ("--state", ("state", "dir"), self.state.clone()),
+            ("--kafka", ("kafka", "brokers"), self.kafka.clone()),
             ("--stages", ("run", "stages"), self.stages.clone()),
             ("--poll", ("run", "poll"), self.poll.clone()),
             ("--no-sync", ("log", "sync"), self.no_sync.then(|| "false".to_owned())),
@@ -139,7 +145,8 @@ pub fn code_of(error: &RunError) -> u8 {
             | StartError::Store(_)
             | StartError::Probe { .. }
             | StartError::Identity { .. }
-            | StartError::Contracts(ReadError::Store { .. }),
+            | StartError::Contracts(ReadError::Store { .. })
+            | StartError::Log(LogError::Unreachable { .. }),
         ) => exit::UNREACHABLE,
         RunError::Start(_) => exit::USAGE,
         RunError::Halted(_) | RunError::Timeout { .. } => exit::HALTED,

@@ -36,6 +36,8 @@ pub struct Settings {
     /// Wait between two looks at them.
     pub reload: Span,
     pub state: PathBuf,
+    /// `host:port,…` of a cluster.
+    pub kafka: Option<String>,
     pub sources: Vec<Source>,
     pub run: Run,
     pub log: Log,
@@ -73,7 +75,7 @@ pub struct Log {
 }
 
 /// The sections there are.
-pub const SECTIONS: [&str; 8] = ["lake", "contracts", "state", "run", "log", "worker", "logging", sources::SECTION];
+pub const SECTIONS: [&str; 9] = ["lake", "contracts", "state", "kafka", "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -111,6 +113,9 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let mut section = Section::open(&root, "state", reading);
     let state = section.or("dir", ".lakegate".to_owned(), reading, text).into();
     section.finish(reading);
+    let mut section = Section::open(&root, "kafka", reading);
+    let kafka = section.optional("brokers", reading, text).map(|b| b.value);
+    section.finish(reading);
     let run = read_run(Section::open(&root, "run", reading), reading);
     let log = read_log(Section::open(&root, "log", reading), reading);
     let limits = read_worker(Section::open(&root, "worker", reading), reading);
@@ -122,7 +127,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, sources, run, log, limits, logging, shown }, problems)
+    (Settings { lake, contracts, reload, state, kafka, sources, run, log, limits, logging, shown }, problems)
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.
@@ -225,6 +230,7 @@ impl Settings {
             retain_every,
             durability,
             limits: self.limits,
+            kafka: self.kafka,
         })
     }
 }

@@ -48,6 +48,8 @@ url = "./contracts"
 reload = "3s"
 [state]
 dir = "/var/lib/lakegate"
+[kafka]
+brokers = "one:9092,two:9092"
 [run]
 stages = ["bridge", "validate"]
 poll = "5s"
@@ -105,6 +107,7 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     assert_eq!((options.poll, options.partitions), (Span::from_secs(5), Some(8)));
     assert_eq!((options.retention, options.retain_every), (Span::from_secs(14 * 86_400), Span::from_secs(600)));
     assert_eq!(options.durability, Durability::Buffer);
+    assert_eq!(options.kafka.as_deref(), Some("one:9092,two:9092"));
     let Limits { poll, inflight_objects, inflight_bytes, transaction_objects, attempts } = options.limits;
     assert_eq!((attempts, options.reload), (5, Span::from_secs(3)));
     assert_eq!((poll.records, poll.bytes, inflight_objects, inflight_bytes, transaction_objects), (10, 1 << 20, 2, 64 << 20, 50));
@@ -143,7 +146,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
-    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:11".into()));
+    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:13".into()));
     assert!(settings.shown.iter().all(|s| s.key != "source[0].url"), "a replaced source is not shown");
 }
 

@@ -182,7 +182,7 @@ impl<S: Stage> Runner<S> {
                     }
                     ended
                 }
-                Err(e) => Err(self.halt(e.into())),
+                Err(e) => self.spent_or_halt(e),
             };
             self.owned.clear();
             match ended {
@@ -231,7 +231,9 @@ impl<S: Stage> Runner<S> {
             match polled {
                 Ok(Polled::Assigned(partitions)) => {
                     for (partition, committed) in partitions {
-                        self.take(log, partition, committed).await?;
+                        if let Some(end) = self.take(log, partition, committed).await? {
+                            return Ok(end);
+                        }
                     }
                 }
                 Ok(Polled::Revoked(partitions)) => {
@@ -269,15 +271,20 @@ impl<S: Stage> Runner<S> {
         }
     }
 
-    /// Restores an assigned partition and starts to read it.
-    async fn take(&mut self, log: &mut dyn Log, partition: Partition, committed: Option<NextOffset>) -> Result<(), Halt> {
+    /// Restores an assigned partition and starts to read it; a broker that is not there ends the session, not the stage.
+    async fn take(&mut self, log: &mut dyn Log, partition: Partition, committed: Option<NextOffset>) -> Result<Option<SessionEnd>, Halt> {
         let topics = &self.around.outlet.topics;
         let changelog = topics.at(Topic::Changelog(S::NAME), partition);
         let input = topics.at(Topics::input(S::NAME), partition);
         let reader = self.around.broker.reader();
-        let restored = restore(reader.as_ref(), self.store.as_ref(), &changelog, &input, committed)
-            .await
-            .map_err(|source| Halt::Restore { stage: S::NAME, source })?;
+        let restored = match restore(reader.as_ref(), self.store.as_ref(), &changelog, &input, committed).await {
+            Ok(restored) => restored,
+            Err(RestoreError::Log(e)) if e.disposition() == Disposition::Retry => {
+                warn!(stage = S::NAME.as_str(), error = %e, "partition not restored yet");
+                return Ok(Some(SessionEnd::Spent));
+            }
+            Err(source) => return Err(Halt::Restore { stage: S::NAME, source }),
+        };
         debug!(
             stage = S::NAME.as_str(),
             partition = partition.0,
@@ -294,11 +301,11 @@ impl<S: Stage> Runner<S> {
                 }
                 let txn_seq = restored.last.map_or(0, |m| m.txn_seq);
                 self.owned.insert(partition, Owned { next: restored.next, txn_seq, is_marked: false, doubt });
-                Ok(())
+                Ok(None)
             }
             // It moved on while it was being restored; the next poll says so.
-            Err(LogError::Fenced) => Ok(()),
-            Err(e) => Err(self.halt(e.into())),
+            Err(LogError::Fenced) => Ok(None),
+            Err(e) => self.spent_or_halt(e).map(Some),
         }
     }
 

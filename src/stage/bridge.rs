@@ -86,6 +86,15 @@ impl ListedOnce {
         self.outstanding().is_empty()
     }
 
+    /// Another replica has read `name` to its end since this process started.
+    pub fn read_elsewhere(&self, name: &str) {
+        self.with(|all| {
+            if let Some(listed) = all.get_mut(name) {
+                *listed = Listed::Once;
+            }
+        });
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Listed>) -> T) -> T {
         f(&mut self.sources.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -186,6 +195,11 @@ impl SourceState {
         self.rounds += 1;
         self.page = 0;
         self.next_poll_at = now.plus(poll).millis();
+    }
+
+    /// Rounds read to their end, if this record of the bridge's changelog is the state of source `name`.
+    pub fn rounds(name: &str, key: &[u8], value: &[u8]) -> Option<u64> {
+        (key == state_key(name)).then(|| serde_json::from_slice::<Self>(value).ok().map(|s| s.rounds)).flatten()
     }
 
     fn load(view: View<'_>, name: &str) -> Result<Self, StageError> {
