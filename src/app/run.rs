@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::app::board::{Board, BoardError, Ended, Totals};
 use crate::app::rounds::Rounds;
 use crate::app::wiring::{Engine, Options, StartError, start};
 use crate::clock::{Clock, Stopwatch, sleep};
+use crate::domain::reason::Disposition;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Halt;
 
@@ -72,16 +75,12 @@ impl Running {
     pub async fn until_idle(&mut self, timeout: Option<Span>, watcher: &mut dyn Watcher) -> Result<Totals, RunError> {
         let begun = self.engine.clock.now();
         loop {
-            // Sources first: what they land afterwards is seen by the board.
-            if let Some(rounds) = &mut self.rounds {
-                rounds.catch_up().await.map_err(BoardError::from)?;
-            }
-            let listed = self.engine.listed.is_complete();
-            self.board.catch_up().await?;
-            let ended = self.board.take_endings();
-            watcher.saw(self.board.totals(), self.board.in_flight(), ended);
-            if listed && self.board.is_idle() {
-                return Ok(self.totals());
+            match self.look(watcher).await {
+                Ok(true) => return Ok(self.totals()),
+                Ok(false) => {}
+                // The stages wait for it as well.
+                Err(BoardError::Log(e)) if e.disposition() == Disposition::Retry => warn!(error = %e, "the figures wait for the broker"),
+                Err(e) => return Err(e.into()),
             }
             if let Some(done) = self.engine.stages.try_join_next() {
                 return Err(ended_early(done));
@@ -92,6 +91,19 @@ impl Running {
             }
             sleep(self.engine.clock.as_ref(), LOOK_EVERY).await;
         }
+    }
+
+    /// Brings the board up to date; whether nothing is in flight.
+    async fn look(&mut self, watcher: &mut dyn Watcher) -> Result<bool, BoardError> {
+        // Sources first: what they land afterwards is seen by the board.
+        if let Some(rounds) = &mut self.rounds {
+            rounds.catch_up().await?;
+        }
+        let listed = self.engine.listed.is_complete();
+        self.board.catch_up().await?;
+        let ended = self.board.take_endings();
+        watcher.saw(self.board.totals(), self.board.in_flight(), ended);
+        Ok(listed && self.board.is_idle())
     }
 
     /// Waits for a stage to end: only a halt or a stop makes one.
