@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::app::board::{Board, BoardError, Ended, Totals};
 use crate::app::flow;
 use crate::app::rounds::Rounds;
@@ -9,6 +11,7 @@ use crate::app::wiring::{Engine, Options, StartError, start};
 use crate::batch::planner::Intake;
 use crate::clock::{Clock, Stopwatch, sleep};
 use crate::domain::names::StageName;
+use crate::domain::reason::Disposition;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Halt;
 
@@ -79,23 +82,13 @@ impl Running {
     pub async fn until_idle(&mut self, timeout: Option<Span>, watcher: &mut dyn Watcher) -> Result<Totals, RunError> {
         let begun = self.engine.clock.now();
         loop {
-            // Sources first: what they land afterwards is seen by the board.
-            if let Some(rounds) = &mut self.rounds {
-                rounds.catch_up().await.map_err(BoardError::from)?;
+            match self.look(watcher).await {
+                Ok(true) => return Ok(self.totals()),
+                Ok(false) => {}
+                // The stages wait for it as well.
+                Err(BoardError::Log(e)) if e.disposition() == Disposition::Retry => warn!(error = %e, "the figures wait for the broker"),
+                Err(e) => return Err(e.into()),
             }
-            let listed = self.engine.listed.is_complete();
-            self.board.catch_up().await?;
-            let ended = self.board.take_endings();
-            watcher.saw(self.board.totals(), self.board.in_flight(), ended);
-            if listed && self.board.is_idle() {
-                self.let_in(Intake::Running);
-                return Ok(self.totals());
-            }
-            // A webhook may be told of something at any time.
-            let is_dry = listed
-                && self.engine.webhooks.is_empty()
-                && flow::is_dry(&self.engine.reader, &self.engine.outlet.topics).await.map_err(BoardError::from)?;
-            self.let_in(if is_dry { Intake::Draining } else { Intake::Running });
             if let Some(done) = self.engine.stages.try_join_next() {
                 return Err(ended_early(done));
             }
@@ -107,8 +100,23 @@ impl Running {
         }
     }
 
-    fn let_in(&self, intake: Intake) {
+    /// Brings the board up to date, and tells assemble whether anything can still come; whether nothing is in flight.
+    async fn look(&mut self, watcher: &mut dyn Watcher) -> Result<bool, BoardError> {
+        // Sources first: what they land afterwards is seen by the board.
+        if let Some(rounds) = &mut self.rounds {
+            rounds.catch_up().await?;
+        }
+        let listed = self.engine.listed.is_complete();
+        self.board.catch_up().await?;
+        let ended = self.board.take_endings();
+        watcher.saw(self.board.totals(), self.board.in_flight(), ended);
+        let is_idle = listed && self.board.is_idle();
+        // A webhook may be told of something at any time.
+        let is_dry =
+            !is_idle && listed && self.engine.webhooks.is_empty() && flow::is_dry(&self.engine.reader, &self.engine.outlet.topics).await?;
+        let intake = if is_dry { Intake::Draining } else { Intake::Running };
         self.engine.intake.send_if_modified(|current| std::mem::replace(current, intake) != intake);
+        Ok(is_idle)
     }
 
     /// Waits for a stage to end: only a halt or a stop makes one.

@@ -55,6 +55,25 @@ impl ClientContext for Ear {
 
 impl ConsumerContext for Ear {}
 
+/// Leaders and coordinators move and are elected, right after a topic's creation as well: the same question finds the
+/// new one in a moment.
+pub(super) fn passes_by_itself(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                // What the client knows of a topic was dropped and is being asked for.
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::NotCoordinator
+        )
+    )
+}
+
 /// What a code says about the caller's request, beside a broker that is not there.
 pub(super) fn log_error(error: &KafkaError) -> LogError {
     let detail = error.to_string();

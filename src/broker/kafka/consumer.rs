@@ -288,7 +288,7 @@ impl Poller {
 
     /// Takes back what was not released in time: the worker's commits for it are refused from now on.
     fn take_overdue(&mut self) {
-        if !self.asked_back.is_some_and(|since| since.elapsed() > self.release_deadline.as_std()) {
+        if self.asked_back.is_none_or(|since| since.elapsed() <= self.release_deadline.as_std()) {
             return;
         }
         let mut assignment = self.seat.assignment();

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset as At, TopicPartitionList};
 use tokio::sync::Semaphore;
 
-use crate::broker::kafka::client::{Ear, log_error};
+use crate::broker::kafka::client::{Ear, log_error, passes_by_itself};
 use crate::broker::kafka::message;
 use crate::broker::kafka::options::Options;
 use crate::broker::{Bounds, Chunk, LogError, PollLimit, Reader};
@@ -24,6 +24,8 @@ use crate::domain::time::Span;
 
 /// One question to the broker.
 const ASK: Duration = Duration::from_secs(10);
+/// Before a question is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// A look at a cursor's events.
 const LOOK: Duration = Duration::from_millis(50);
 /// Cursors at work at once; more readers wait.
@@ -104,8 +106,8 @@ impl Shared {
     fn bounds(&self, at: &TopicPartition) -> Result<Bounds, LogError> {
         self.check(at)?;
         hear(&self.catalog);
-        let (start, end) =
-            self.catalog.fetch_watermarks(&self.options.topic(&at.topic), number(at.partition), ASK).map_err(|e| log_error(&e))?;
+        let topic = self.options.topic(&at.topic);
+        let (start, end) = insist(|| self.catalog.fetch_watermarks(&topic, number(at.partition), ASK))?;
         let next = |offset: i64| NextOffset(u64::try_from(offset).unwrap_or(0));
         Ok(Bounds { start: next(start), end: next(end) })
     }
@@ -113,11 +115,13 @@ impl Shared {
     fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<NextOffset>, LogError> {
         self.check(at)?;
         let topic = self.options.topic(&at.topic);
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(&topic, number(at.partition));
         let client = self.group(group)?;
         hear(&client);
-        let found = client.committed_offsets(list, ASK).map_err(|e| log_error(&e))?;
+        let found = insist(|| {
+            let mut list = TopicPartitionList::with_capacity(1);
+            list.add_partition(&topic, number(at.partition));
+            client.committed_offsets(list, ASK)
+        })?;
         let Some(element) = found.find_partition(&topic, number(at.partition)) else { return Ok(None) };
         element.error().map_err(|e| log_error(&e))?;
         Ok(match element.offset() {
@@ -244,6 +248,18 @@ impl Cursor {
         match position.as_ref().and_then(|list| list.find_partition(topic, number(partition))).map(|e| e.offset()) {
             Some(At::Offset(offset)) => NextOffset(u64::try_from(offset).unwrap_or(0)),
             _ => NextOffset(0),
+        }
+    }
+}
+
+/// Asks until it is answered or refused for good.
+fn insist<T>(question: impl Fn() -> KafkaResult<T>) -> Result<T, LogError> {
+    let since = Stopwatch::start();
+    loop {
+        match question() {
+            Ok(answer) => return Ok(answer),
+            Err(e) if passes_by_itself(&e) && since.elapsed() < ASK => std::thread::park_timeout(ASK_AGAIN),
+            Err(e) => return Err(log_error(&e)),
         }
     }
 }
