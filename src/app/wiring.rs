@@ -20,9 +20,10 @@ use crate::app::sources::{self, Opened, Source};
 use crate::app::upkeep::{MEMO, Upkeep};
 use crate::batch::planner;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
-use crate::broker::{Broker, LogError, Reader};
+use crate::broker::{Broker, CommitError, LogError, OutRecord, PollLimit, Reader};
 use crate::clock::{Clock, Jitter};
 use crate::domain::names::{StageName, Subject};
+use crate::domain::position::{Partition, TopicPartition};
 use crate::domain::time::Span;
 use crate::lake::local::Sync;
 use crate::lake::{identity, probe, url};
@@ -139,8 +140,10 @@ pub enum StartError {
         #[source]
         source: identity::IdentityError,
     },
-    #[error("state folder {state} belongs to lake {expected}, but {lake} is lake {found}; give this lake its own --state")]
+    #[error("{state} belongs to lake {expected}, but {lake} is lake {found}; give this lake its own --state, or its own topics")]
     OtherLake { state: String, expected: String, lake: String, found: String },
+    #[error("the cluster could not be claimed for the lake")]
+    Claim(#[source] CommitError),
     #[error("state folder {state}: {detail}")]
     State { state: String, detail: String },
     #[error("the registry does not answer")]
@@ -214,6 +217,9 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
     }
     let topics = Topics::new("lakegate.", partitions(broker.reader().as_ref(), options).await?, options.retention);
     broker.ensure(&topics.specs()).await?;
+    if let Some(brokers) = &options.kafka {
+        belong_to(&broker, &topics, &id, (brokers, &name)).await?;
+    }
     let registry: Arc<dyn SchemaRegistry> = Arc::new(EmbeddedRegistry::new(Arc::clone(&lake)));
     let outlet = Outlet { codec: Arc::new(codec(registry.as_ref()).await?), topics: Arc::new(topics) };
     Ok(Ground { broker, embedded, outlet, lake, registry, instance })
@@ -282,6 +288,31 @@ async fn partitions(reader: &dyn Reader, options: &Options) -> Result<u32, Start
     }
 }
 
+/// The topics of a cluster remember which lake they belong to, as a state folder does (decisions.md 18).
+async fn belong_to(broker: &Arc<dyn Broker>, topics: &Topics, id: &str, (brokers, lake): (&str, &str)) -> Result<(), StartError> {
+    let at = topics.at(Topic::Installation, Partition(0));
+    if owner(broker.reader().as_ref(), &at).await?.is_none() {
+        // Keyed by itself, so that compaction keeps the order of two that claim at once.
+        let claim = bytes::Bytes::copy_from_slice(id.as_bytes());
+        let record = OutRecord { to: at.clone(), key: claim.clone(), value: Some(claim), headers: Vec::new() };
+        broker.append(vec![record]).await.map_err(StartError::Claim)?;
+    }
+    match owner(broker.reader().as_ref(), &at).await? {
+        Some(known) if known != id => {
+            let (state, lake, found) = (format!("Kafka {brokers}"), lake.to_owned(), id.to_owned());
+            Err(StartError::OtherLake { state, expected: known, lake, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first claim counts.
+async fn owner(reader: &dyn Reader, at: &TopicPartition) -> Result<Option<String>, StartError> {
+    let next = reader.bounds(at).await?.start;
+    let chunk = reader.read(at, next, PollLimit { records: 1, bytes: 1 }).await?;
+    Ok(chunk.records.first().map(|r| String::from_utf8_lossy(&r.key).into_owned()))
+}
+
 /// Name of the file that tells where the lake of a state folder is, for commands while no process runs.
 pub const LAKE_FILE: &str = "lake_url";
 
@@ -293,7 +324,7 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
         Ok(known) if known.trim() == id => {}
         Ok(known) => {
             return Err(StartError::OtherLake {
-                state: state.display().to_string(),
+                state: format!("state folder {}", state.display()),
                 expected: known.trim().to_owned(),
                 lake: lake.to_owned(),
                 found: id.to_owned(),

@@ -22,6 +22,8 @@ pub enum Topic {
     Status,
     Lifecycle,
     QualityReports,
+    /// Which lake a cluster's topics belong to: one record, on partition 0.
+    Installation,
     Changelog(StageName),
 }
 
@@ -58,6 +60,7 @@ impl Topics {
             Topic::Status => "status".to_owned(),
             Topic::Lifecycle => "lifecycle".to_owned(),
             Topic::QualityReports => "dq-results".to_owned(),
+            Topic::Installation => "installation".to_owned(),
             Topic::Changelog(stage) => format!("changelog.{stage}"),
         };
         format!("{}{word}", self.prefix).parse().expect("the prefix was checked by the configuration")
@@ -102,6 +105,7 @@ impl Topics {
             (Topic::Status, Cleanup::Compact { lag: self.retention }),
             (Topic::Lifecycle, kept),
             (Topic::QualityReports, kept),
+            (Topic::Installation, Cleanup::Compact { lag: Span::ZERO }),
         ];
         specs.extend(StageName::ALL.into_iter().map(|s| (Topic::Changelog(s), Cleanup::Compact { lag: Span::ZERO })));
         specs.into_iter().map(|(topic, cleanup)| TopicSpec { name: self.name(topic), partitions: self.partitions, cleanup }).collect()
