@@ -41,19 +41,8 @@ impl ReadError {
 /// # Errors
 /// Refused: compression, format, encoding, emptiness or header (drift.md §2.11). Input: the input itself.
 pub fn open<R: Read + Send>(input: R, options: &SourceOptions, hint: &Hint) -> Result<FileReader<R>, ReadError> {
-    let mut feed = Feed::new(Inflow::open(input, &options.limits)?);
     let mut events = Vec::new();
-    sniff_encoding(&mut feed, options, hint, &mut events)?;
-    skip_blank(&mut feed)?;
-    let compression = feed.inflow.compression;
-    let suffix = sniff::Suffix::of(hint.suffix.as_deref().unwrap_or(""));
-    if let Some(event) = suffix.compression_event(compression) {
-        events.push(event);
-    }
-    let kind = match &hint.resolved {
-        Some(resolved) => resolved.format,
-        None => sniff::format(&feed.buf, feed.ended, options, &suffix, &mut events)?,
-    };
+    let (mut feed, suffix, kind) = begin(input, options, hint, &mut events)?;
     let (body, resolved) = match kind {
         Format::Json | Format::JsonLines => {
             let (body, resolved) = JsonBody::open(&mut feed, options, hint, &suffix, &mut events)?;
@@ -65,6 +54,36 @@ pub fn open<R: Read + Send>(input: R, options: &SourceOptions, hint: &Hint) -> R
         }
     };
     Ok(FileReader { feed, body, resolved, events, totals: Totals::default(), state: State::Reading })
+}
+
+/// The format of an input by its first bytes, without a look at what its records are like.
+///
+/// # Errors
+/// As [`open`], but for what only the records show.
+pub fn sniff<R: Read + Send>(input: R, options: &SourceOptions) -> Result<Format, ReadError> {
+    Ok(begin(input, options, &Hint::default(), &mut Vec::new())?.2)
+}
+
+/// Compression, encoding and format, in this order.
+fn begin<R: Read + Send>(
+    input: R,
+    options: &SourceOptions,
+    hint: &Hint,
+    events: &mut Vec<FileEvent>,
+) -> Result<(Feed<R>, sniff::Suffix, Format), ReadError> {
+    let mut feed = Feed::new(Inflow::open(input, &options.limits)?);
+    sniff_encoding(&mut feed, options, hint, events)?;
+    skip_blank(&mut feed)?;
+    let compression = feed.inflow.compression;
+    let suffix = sniff::Suffix::of(hint.suffix.as_deref().unwrap_or(""));
+    if let Some(event) = suffix.compression_event(compression) {
+        events.push(event);
+    }
+    let kind = match &hint.resolved {
+        Some(resolved) => resolved.format,
+        None => sniff::format(&feed.buf, feed.ended, options, &suffix, events)?,
+    };
+    Ok((feed, suffix, kind))
 }
 
 enum Body {

@@ -318,12 +318,12 @@ impl Validate {
 /// The format of the first bytes. Only what no later byte can mend is refused here: the rest of
 /// the file is classify's to judge.
 fn sniffed(head: &[u8], size: u64, options: &crate::format::options::SourceOptions) -> Result<&'static str, Turned> {
-    use crate::format::reader::{ReadError, open};
+    use crate::format::reader::{ReadError, sniff};
     if size == 0 {
         return Ok("unknown");
     }
-    match open(head, options, &crate::format::resolved::Hint::default()) {
-        Ok(reader) => Ok(reader.resolved().format.as_str()),
+    match sniff(head, options) {
+        Ok(format) => Ok(format.as_str()),
         Err(ReadError::Refused(e)) if matches!(e.reason, ReasonCode::FormatMismatch | ReasonCode::UnsupportedCompression) => {
             Err(refused(e.reason, e.detail))
         }
