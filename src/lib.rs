@@ -29,6 +29,7 @@ pub mod table;
 
 // Floor 2: seams. Floor 3: their implementations, in the seam's folder.
 pub mod broker;
+pub mod claim;
 pub mod clock;
 pub mod lake;
 pub mod registry;

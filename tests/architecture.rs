@@ -30,7 +30,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "table",
         ],
     ),
-    (2, &["broker", "clock", "lake", "registry", "source", "state", "telemetry", "wire"]),
+    (2, &["broker", "claim", "clock", "lake", "registry", "source", "state", "telemetry", "wire"]),
     (4, &["pipeline", "stage"]),
     (5, &["app", "cli", "config"]),
 ];
@@ -54,6 +54,7 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("table", "lake::layout", "escaping of partition values: pure text, no store"),
     ("registry", "lake", "the embedded registry lives in the lake"),
     ("broker", "clock", "the embedded log waits on the clock"),
+    ("broker", "claim", "the embedded log claims its folder as a process of a cluster does"),
     ("lake", "clock", "retries wait on the clock"),
     ("registry", "clock", "retries wait on the clock"),
     ("source", "broker", "cursors and landing records are one transaction"),

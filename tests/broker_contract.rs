@@ -58,7 +58,7 @@ fn a_reopened_folder_goes_on_where_it_was() {
 fn one_process_owns_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let _first = EmbeddedBroker::open(folder.path(), Durability::Sync, clock().1).unwrap();
-    assert!(matches!(EmbeddedBroker::open(folder.path(), Durability::Sync, clock().1), Err(OpenError::InUse { .. })));
+    assert!(matches!(EmbeddedBroker::open(folder.path(), Durability::Sync, clock().1), Err(OpenError::Claim(_))));
 }
 
 #[test]

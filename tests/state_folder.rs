@@ -8,6 +8,7 @@ use lakegate::app::run::{RunError, Running};
 use lakegate::app::sources::{Landing, Source};
 use lakegate::app::wiring::{Options, StartError};
 use lakegate::broker::embedded::OpenError;
+use lakegate::claim::ClaimError;
 use lakegate::clock::SystemClock;
 
 fn options(folder: &Path, lake: &str) -> Options {
@@ -37,7 +38,7 @@ async fn a_second_process_is_refused_by_name() {
     let first = start(&options).await.unwrap();
     let Err(refused) = start(&options).await else { panic!("two processes on one folder") };
     let state = folder.path().join("state").display().to_string();
-    assert!(matches!(&refused, StartError::Broker(OpenError::InUse { folder }) if *folder == state), "{refused}");
+    assert!(matches!(&refused, StartError::Broker(OpenError::Claim(ClaimError::InUse { folder })) if *folder == state), "{refused}");
     assert!(refused.to_string().contains(&state), "{refused}");
     first.stop().await.unwrap();
     start(&options).await.unwrap().stop().await.unwrap();

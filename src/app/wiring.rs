@@ -21,6 +21,7 @@ use crate::app::upkeep::{MEMO, Upkeep};
 use crate::batch::planner;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, CommitError, LogError, OutRecord, PollLimit, Reader};
+use crate::claim::ClaimError;
 use crate::clock::{Clock, Jitter};
 use crate::domain::names::{StageName, Subject};
 use crate::domain::position::{Partition, TopicPartition};
@@ -118,7 +119,7 @@ pub enum StartError {
     #[error(transparent)]
     Broker(#[from] crate::broker::embedded::OpenError),
     #[error(transparent)]
-    Instance(#[from] instance::ClaimError),
+    Instance(#[from] ClaimError),
     #[cfg(feature = "kafka")]
     #[error(transparent)]
     Kafka(#[from] crate::broker::kafka::OpenError),

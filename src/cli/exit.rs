@@ -73,7 +73,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = cause.downcast_ref::<embedded::OpenError>() {
         return Some(match error {
-            embedded::OpenError::InUse { .. } | embedded::OpenError::Folder { .. } => USAGE,
+            embedded::OpenError::Claim(_) => USAGE,
             embedded::OpenError::Log { .. } => INTERNAL,
         });
     }
@@ -104,7 +104,7 @@ mod tests {
             (anyhow::anyhow!("broken"), 70),
             (log(LogError::Unreachable { detail: String::new() }), 75),
             (log(LogError::Fenced), 70),
-            (anyhow::Error::new(embedded::OpenError::InUse { folder: "s".into() }), 64),
+            (anyhow::Error::new(embedded::OpenError::Claim(crate::claim::ClaimError::InUse { folder: "s".into() })), 64),
             (anyhow::Error::new(object_store::Error::NotImplemented { operation: "o".into(), implementer: "i".into() }), 75),
         ];
         for (error, code) in cases {

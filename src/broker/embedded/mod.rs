@@ -4,7 +4,6 @@
 //! is never visible and an aborted one is simply never written. One process owns a folder (a lock
 //! file refuses a second one by name). Deliberately absent: a network protocol, replication.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use crate::broker::{
     Bounds, Broker, Chunk, CommitError, Committed, Log, LogError, OutRecord, PollLimit, Reader, Record, TopicSpec, Transaction,
 };
+use crate::claim::{Claim, ClaimError, claim};
 use crate::clock::Clock;
 use crate::domain::names::TopicName;
 use crate::domain::position::{NextOffset, Partition, Positions, TopicPartition};
@@ -35,14 +35,8 @@ use topics::Topics;
 /// Why an embedded broker could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("the state folder {folder} is in use by another lakegate process; stop it, or give this one its own --state")]
-    InUse { folder: String },
-    #[error("the state folder {folder} cannot be used")]
-    Folder {
-        folder: String,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     #[error("the log in {folder} cannot be opened")]
     Log {
         folder: String,
@@ -66,7 +60,7 @@ struct Shared {
     /// Serializes commits: offsets are handed out, written and published in one order.
     committing: Mutex<()>,
     /// Held for the life of the broker.
-    _lock: Option<File>,
+    _claim: Option<Claim>,
 }
 
 struct State {
@@ -85,7 +79,7 @@ impl EmbeddedBroker {
                 release_deadline: RELEASE_DEADLINE,
                 state: Mutex::new(state),
                 committing: Mutex::new(()),
-                _lock: None,
+                _claim: None,
             }),
         }
     }
@@ -93,18 +87,10 @@ impl EmbeddedBroker {
     /// The broker of a folder, created if it is not there.
     ///
     /// # Errors
-    /// `InUse` when another process owns the folder, `Log` when what lies there cannot be read.
+    /// `Claim` when another process owns the folder, `Log` when what lies there cannot be read.
     pub fn open(folder: &Path, durability: Durability, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let name = folder.display().to_string();
-        let unusable = |source| OpenError::Folder { folder: name.clone(), source };
-        std::fs::create_dir_all(folder).map_err(unusable)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { folder: name }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
-        }
-        let broken = |source| OpenError::Log { folder: name.clone(), source };
+        let claim = claim(folder)?;
+        let broken = |source| OpenError::Log { folder: folder.display().to_string(), source };
         let shelf = Shelf::folder(&folder.join("log"), durability).map_err(broken)?;
         let topics = Topics::load(&shelf).map_err(broken)?;
         let state = State { topics, groups: Groups::default() };
@@ -115,7 +101,7 @@ impl EmbeddedBroker {
                 release_deadline: RELEASE_DEADLINE,
                 state: Mutex::new(state),
                 committing: Mutex::new(()),
-                _lock: Some(lock),
+                _claim: Some(claim),
             }),
         })
     }
