@@ -259,7 +259,7 @@ async fn show(args: &ReplayShowArgs, out: &mut Out) -> anyhow::Result<u8> {
         out.json(&replay)?;
         return Ok(exit::OK);
     }
-    let share = |n: u64| if replay.items == 0 { 100 } else { n * 100 / replay.items };
+    let share = |n: u64| (n * 100).checked_div(replay.items).unwrap_or(100);
     out.line(&format!("replay {}: {}", replay.replay_id, replay.state))?;
     out.line(&format!("  landed    {} of {} ({} %)", replay.landed, replay.items, share(replay.landed)))?;
     out.line(&format!("  ended     {} ({} %)", replay.ended, share(replay.ended)))?;
