@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::app::contracts::{self, Shelf};
 use crate::app::desk::Desk;
-use crate::app::instance::{self, Instance};
+use crate::app::instance::Instance;
 use crate::app::query::Query;
 use crate::app::reload::Reload;
 use crate::app::sources::{self, Opened, Source};
@@ -248,7 +248,7 @@ fn open_broker(options: &Options, clock: &Arc<dyn Clock>) -> Result<Opening, Sta
         }
         #[cfg(feature = "kafka")]
         (Some(brokers), state) => {
-            let instance = state.as_deref().map(instance::claim).transpose()?;
+            let instance = state.as_deref().map(crate::app::instance::claim).transpose()?;
             let mut kafka = crate::broker::kafka::Options::new(brokers, &worker_name(instance.as_ref()));
             kafka.group_prefix = "lakegate.".to_owned();
             Ok(Opening { broker: Arc::new(crate::broker::kafka::KafkaBroker::open(kafka, clock)?), embedded: None, instance })
