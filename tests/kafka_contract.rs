@@ -142,6 +142,21 @@ fn aborted_records_are_passed_over_and_count_as_the_end_of_a_restore() {
 }
 
 #[test]
+fn reading_again_from_before_finds_everything_again() {
+    on_kafka(|options| async move {
+        let broker = open(&options);
+        ready(broker.as_ref()).await;
+        let reader = broker.reader();
+        broker.append((0..50).map(|n| out("log", 0, "k", &n.to_string())).collect()).await.unwrap();
+        // One reader goes back and forth: what it stood at before says nothing of where it stands now.
+        for from in [0, 49, 0, 20, 0, 48, 1] {
+            let chunk = reader.read(&at("log", 0), NextOffset(from), LIMIT).await.unwrap();
+            assert_eq!(values(&chunk.records), (from..50).map(|n| n.to_string()).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
 fn a_read_waits_for_an_open_transaction_before_the_end() {
     on_kafka(|options| async move {
         let broker = open(&options);

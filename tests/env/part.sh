@@ -4,11 +4,12 @@
 #   start   fetch what is missing, start, wait until it answers; prints NAME=value lines, nothing else, on stdout
 #   stop    ends the process this folder's `start` began, by its id, and removes its data
 #   status  prints the same lines if it runs; else fails
-# A running part is not started twice. Downloads and data lie outside the clone, in $cache.
+# A running part is not started twice. Downloads and data lie outside the clone, in $cache; LAKEGATE_TEST_RUN names
+# another folder for what runs, for servers that nobody else uses.
 
 cache="${LAKEGATE_TEST_CACHE:-$HOME/.cache/lakegate}"
 part="$(basename "$0")"
-run="$cache/run/$part"
+run="${LAKEGATE_TEST_RUN:-$cache/run}/$part"
 
 say() { echo "$part: $*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -64,8 +65,8 @@ end() {
 
 # main: dispatches on the word; the part defines `begin`, which writes its variables to "$run/env".
 main() {
-  mkdir -p "$cache/run"
-  exec 9>"$cache/run/$part.lock"
+  mkdir -p "$(dirname "$run")"
+  exec 9>"$run.lock"
   flock 9
   case "${1:-}" in
     start)

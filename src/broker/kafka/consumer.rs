@@ -96,7 +96,7 @@ impl Poller {
         name: String,
         release_deadline: Span,
     ) -> Result<(Self, SyncSender<Order>, Receiver<Order>), LogError> {
-        let member = Member::new(Arc::clone(&seat));
+        let member = Member::new(Arc::clone(&seat), name.clone());
         let mut consumer: MemberConsumer = config.create_with_context(member).map_err(|e| log_error(&e))?;
         let (sender, orders) = sync_channel(ORDERS);
         let waker = sender.clone();

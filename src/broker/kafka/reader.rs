@@ -203,8 +203,7 @@ impl Cursor {
         let mut chunk = Chunk { records: Vec::new(), next: from };
         let mut bytes = 0;
         while chunk.records.len() < limit.records && bytes < limit.bytes {
-            let mut at_end = false;
-            match self.consumer.poll(LOOK) {
+            let at_end = match self.consumer.poll(LOOK) {
                 Some(Ok(message)) => {
                     let record = message::record(&message, &at.topic);
                     if record.at != *at || record.offset.0 < chunk.next.0 {
@@ -215,18 +214,22 @@ impl Cursor {
                     chunk.records.push(record);
                     continue;
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => at_end = true,
+                Some(Err(KafkaError::PartitionEOF(_))) => true,
                 Some(Err(e)) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     return Err(LogError::OutOfRange { topic: at.topic.clone() });
                 }
                 Some(Err(e)) => match log_error(&e) {
                     // The client goes on by itself; time decides.
-                    LogError::Unreachable { .. } => {}
+                    LogError::Unreachable { .. } => false,
                     other => return Err(other),
                 },
-                None => {}
+                None => false,
+            };
+            if at_end {
+                // Only now: until something of this assignment has come, the client may still tell the position of the
+                // one before it, further on.
+                chunk.next = chunk.next.max(self.position(&topic, at.partition));
             }
-            chunk.next = chunk.next.max(self.position(&topic, at.partition));
             if chunk.next >= end || (at_end && !chunk.records.is_empty()) {
                 break;
             }

@@ -22,13 +22,14 @@ use crate::domain::position::Partition;
 /// The context of a member's consumer.
 pub(super) struct Member {
     seat: Arc<Seat>,
+    topic: String,
     ear: Ear,
     rebalances: AtomicU64,
 }
 
 impl Member {
-    pub(super) fn new(seat: Arc<Seat>) -> Self {
-        Self { seat, ear: Ear::default(), rebalances: AtomicU64::new(0) }
+    pub(super) fn new(seat: Arc<Seat>, topic: String) -> Self {
+        Self { seat, topic, ear: Ear::default(), rebalances: AtomicU64::new(0) }
     }
 
     /// Callbacks so far.
@@ -53,7 +54,7 @@ impl Member {
             let known = assignment.lose(&partitions);
             drop(assignment);
             if !self.seat.is_leaving() {
-                warn!(partitions = ?known, "partitions were lost");
+                warn!(topic = self.topic, partitions = ?known, "partitions were lost");
             }
             self.seat.lost(known);
             return consumer.incremental_unassign(list);
@@ -76,10 +77,10 @@ fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let done = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            info!(partitions = ?partitions(list), "partitions assigned");
+            info!(topic = self.topic, partitions = ?partitions(list), "partitions assigned");
             self.assign(consumer, list)
         } else {
-            info!(partitions = ?partitions(list), "partitions asked back");
+            info!(topic = self.topic, partitions = ?partitions(list), "partitions asked back");
             self.revoke(consumer, list)
         };
         if let Err(e) = done {
