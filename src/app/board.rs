@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::broker::{LogError, PollLimit, Reader, Record};
 use crate::domain::names::StageName;
-use crate::domain::position::{NextOffset, Partition};
+use crate::domain::position::{NextOffset, Partition, TopicPartition};
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topic;
 use crate::stage::letters::State;
@@ -83,8 +83,8 @@ pub struct Board {
     outlet: Outlet,
     landing: BTreeMap<u32, u64>,
     status: BTreeMap<u32, u64>,
-    requests: BTreeMap<u32, u64>,
-    changelog: BTreeMap<u32, u64>,
+    /// How far the topics of replays are read.
+    followed: BTreeMap<TopicPartition, NextOffset>,
     /// Replays that were asked for: whether somebody waits for them.
     replays: BTreeMap<Bytes, bool>,
     in_flight: BTreeSet<(u32, u64)>,
@@ -103,8 +103,7 @@ impl Board {
             outlet,
             landing: BTreeMap::new(),
             status: BTreeMap::new(),
-            requests: BTreeMap::new(),
-            changelog: BTreeMap::new(),
+            followed: BTreeMap::new(),
             replays: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             early: BTreeSet::new(),
@@ -146,12 +145,11 @@ impl Board {
     /// Records of a small topic since the last look.
     async fn fresh(&mut self, topic: Topic, p: u32) -> Result<Vec<Record>, BoardError> {
         let at = self.outlet.topics.at(topic, Partition(p));
-        let read = if topic == Topic::Replay { &mut self.requests } else { &mut self.changelog };
-        let next = read.entry(p).or_default();
+        let next = self.followed.entry(at.clone()).or_default();
         let mut found = Vec::new();
         loop {
-            let chunk = self.reader.read(&at, NextOffset(*next), CHUNK).await?;
-            *next = chunk.next.0;
+            let chunk = self.reader.read(&at, *next, CHUNK).await?;
+            *next = chunk.next;
             if chunk.records.is_empty() {
                 return Ok(found);
             }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::desk::{Answer, Desk, DeskError, Request};
+use crate::app::view::told;
 use crate::app::wiring::Engine;
 use crate::clock::sleep;
 use crate::domain::time::Span;
@@ -181,17 +182,6 @@ async fn converse(stream: UnixStream, desk: &Desk) -> io::Result<()> {
         }
     }
     out.flush().await
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
-    text
 }
 
 async fn write(out: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> io::Result<()> {

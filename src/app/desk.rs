@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::board::{Board, BoardError};
-use crate::app::control::told;
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
 use crate::app::replays::ControlOrder;
 use crate::app::sweeping::{SweepError, SweepOrder, sweep};
-use crate::app::view::{Page, uri};
+use crate::app::view::{Page, told, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
 use crate::broker::{Broker, CommitError, OutRecord};
 use crate::clock::Clock;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::contracts::{LoadError, ReadError, Reading, Shelf};
-use crate::app::control::told;
+use crate::app::view::told;
 use crate::app::wiring::StartError;
 use crate::clock::Clock;
 use crate::domain::time::Span;

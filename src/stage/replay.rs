@@ -54,8 +54,8 @@ pub enum Ask {
 pub struct Found {
     /// Where `status` was read up to, by partition.
     read: BTreeMap<u32, u64>,
-    /// Endings of the replay's items since the last look: run id and status.
-    ended: Vec<(String, String)>,
+    /// Endings of the replay's items since the last look: status by run id, as one may be written twice.
+    ended: BTreeMap<String, String>,
     /// Landing records validate has room for.
     room: u64,
 }
@@ -128,7 +128,7 @@ impl Replay {
     }
 
     /// Endings of a replay's items in one partition of `status`, from `next` on; answers where it ends.
-    async fn endings(&self, id: &str, p: Partition, from: u64, ended: &mut Vec<(String, String)>) -> Result<u64, StageError> {
+    async fn endings(&self, id: &str, p: Partition, from: u64, ended: &mut BTreeMap<String, String>) -> Result<u64, StageError> {
         let at = self.outlet.topics.at(Topic::Status, p);
         let mut next = NextOffset(from);
         loop {
@@ -140,7 +140,7 @@ impl Replay {
             for record in chunk.records.iter().filter(|r| r.header("replay_id") == Some(id)) {
                 let row: ObjectStatus = self.outlet.codec.decode(record.value.as_deref().unwrap_or_default())?;
                 if State::from_word(&row.status).is_some_and(State::is_terminal) {
-                    ended.push((row.run_id, row.status));
+                    ended.insert(row.run_id, row.status);
                 }
             }
         }
@@ -193,8 +193,7 @@ impl Replay {
         let mut decision = Decision::default();
         for (run_id, status) in found.ended {
             let noted = kept::ended_key(id, &run_id);
-            let repeated = decision.changes.iter().any(|c| c.key == noted) || view.get(&noted)?.is_some();
-            if !repeated {
+            if view.get(&noted)?.is_none() {
                 kept.progress.end(&status, now);
                 decision.changes.push(crate::state::Change { key: noted, value: Some(status.into_bytes().into()) });
             }
@@ -251,7 +250,7 @@ impl Stage for Replay {
     }
 
     async fn gather(&self, input: &Ask, (): ()) -> Result<Found, StageError> {
-        let mut found = Found { read: BTreeMap::new(), ended: Vec::new(), room: self.room().await? };
+        let mut found = Found { read: BTreeMap::new(), ended: BTreeMap::new(), room: self.room().await? };
         for p in 0..self.outlet.topics.partitions() {
             let next = match input {
                 // What ends before the request cannot be of it.
