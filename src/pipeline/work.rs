@@ -12,14 +12,22 @@ pub struct Panicked {
 /// A seam for CPU over about a millisecond (Parquet, scans).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Work {
-    /// On the caller's thread: the simulation, where one seed must give one history.
+    /// On the caller's thread: what is small, and the simulation, where one seed must give one history.
     Inline,
     /// On the runtime's blocking pool.
     #[default]
     Pool,
 }
 
+/// Input up to this size is worked on in less time than another thread takes to wake.
+const SMALL_BYTES: u64 = 32 << 10;
+
 impl Work {
+    /// Where work on so many stored bytes goes.
+    pub fn on(self, bytes: u64) -> Self {
+        if bytes <= SMALL_BYTES { Work::Inline } else { self }
+    }
+
     /// Runs `f`; a panic in it is an error here, not the end of the worker.
     pub async fn run<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
         let guarded = move || catch_unwind(AssertUnwindSafe(f)).map_err(|cause| Panicked { message: message(cause.as_ref()) });

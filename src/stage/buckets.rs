@@ -1,10 +1,11 @@
 //! Landing buckets by name: read-only here.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore};
+use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 
 use crate::domain::names::ObjectKey;
 use crate::domain::reason::ReasonCode;
@@ -44,6 +45,16 @@ impl From<BucketError> for StageError {
     }
 }
 
+/// The bytes asked for. Those of a local file are read at once: they are few.
+async fn head(found: GetResult) -> Result<Bytes, Error> {
+    let GetResultPayload::File(mut file, _) = found.payload else { return found.bytes().await };
+    let length = found.range.end - found.range.start;
+    let mut head = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    let read = file.seek(SeekFrom::Start(found.range.start)).and_then(|_| file.take(length).read_to_end(&mut head));
+    read.map_err(|e| Error::Generic { store: "landing", source: Box::new(e) })?;
+    Ok(head.into())
+}
+
 impl Buckets {
     pub fn new(by_name: BTreeMap<String, Arc<dyn ObjectStore>>) -> Self {
         Self { by_name }
@@ -64,7 +75,7 @@ impl Buckets {
             Found::Gone(why) => Ok(Found::Gone(why)),
             Found::There(found) => {
                 let meta = found.meta.clone();
-                Ok(Found::There((meta, found.bytes().await?)))
+                Ok(Found::There((meta, head(found).await?)))
             }
         }
     }

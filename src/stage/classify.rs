@@ -146,6 +146,7 @@ impl Classify {
         let (dataset, key) = (Arc::clone(dataset), input.admitted.key.clone());
         let observed = self
             .work
+            .on(u64::try_from(input.admitted.size).unwrap_or(0))
             .run(move || {
                 observe(content, &Question { contract: &dataset.contract, registered: registered.as_deref(), evolution_refused, key: &key })
             })
