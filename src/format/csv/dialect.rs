@@ -1,5 +1,7 @@
 //! Which dialect a sample is written in: the registered columns are the prior, consistency comes second.
 
+use std::borrow::Cow;
+
 use super::record::{Breaks, Grammar, Scan};
 use crate::domain::reason::ReasonCode;
 use crate::format::block::FileEvent;
@@ -25,17 +27,17 @@ const LONG_DELIMITERS: [&str; 12] = ["||", "|~|", "~|~", "^|^", "|^|", "::", "~~
 
 /// A record of a sample.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub(super) struct Line<'s> {
     pub(super) start: usize,
     /// Line breaks before it.
     pub(super) lines_before: u64,
-    pub(super) cells: Vec<String>,
+    pub(super) cells: Vec<Cow<'s, str>>,
 }
 
 /// A sample read in one dialect.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trial {
-    pub(super) lines: Vec<Line>,
+pub(super) struct Trial<'s> {
+    pub(super) lines: Vec<Line<'s>>,
     /// Where the first broken record starts, and the line breaks before it.
     pub(super) first_fault: Option<(usize, u64)>,
     faults: usize,
@@ -45,10 +47,10 @@ pub(super) struct Trial {
 }
 
 /// The dialect of a file and its sample read in it.
-pub(super) struct Choice {
+pub(super) struct Choice<'s> {
     pub(super) dialect: CsvDialect,
     pub(super) grammar: Grammar,
-    pub(super) trial: Trial,
+    pub(super) trial: Trial<'s>,
     pub(super) newline: Newline,
 }
 
@@ -60,14 +62,14 @@ pub(super) fn grammar_of(dialect: &CsvDialect, breaks: Breaks) -> Grammar {
 }
 
 /// Settles the dialect of `sample` (which starts behind any `sep=` line).
-pub(super) fn choose(
-    sample: &[u8],
+pub(super) fn choose<'s>(
+    sample: &'s [u8],
     ended: bool,
     options: &CsvOptions,
     sep: Option<&str>,
     expected: &[ExpectedColumn],
     events: &mut Vec<FileEvent>,
-) -> Choice {
+) -> Choice<'s> {
     let declared = options.declared.clone();
     let mut start = declared.clone().unwrap_or_default();
     if let Some(sep) = sep {
@@ -138,8 +140,8 @@ fn note_changes(declared: &CsvDialect, found: &CsvDialect, events: &mut Vec<File
     }
 }
 
-impl Trial {
-    pub(super) fn read(grammar: &Grammar, sample: &[u8], ended: bool) -> Self {
+impl<'s> Trial<'s> {
+    pub(super) fn read(grammar: &Grammar, sample: &'s [u8], ended: bool) -> Self {
         let mut trial = Trial::default();
         let mut fields = Vec::new();
         let (mut at, mut lines_before) = (0, 0);
@@ -155,9 +157,12 @@ impl Trial {
                     }
                     trial.quoted += fields.iter().filter(|f| f.quoted).count();
                     let text = |f: &super::record::Field| {
+                        if !f.escaped {
+                            return String::from_utf8_lossy(&sample[f.start..f.end]);
+                        }
                         let mut out = Vec::new();
                         grammar.unquote(sample, *f, &mut out);
-                        String::from_utf8_lossy(&out).into_owned()
+                        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
                     };
                     trial.lines.push(Line { start: at, lines_before, cells: fields.iter().map(text).collect() });
                     next
@@ -199,6 +204,9 @@ impl Trial {
             if matched > best.1 {
                 best = (i, matched);
             }
+            if matched == names.len() {
+                break;
+            }
         }
         best
     }
@@ -207,7 +215,7 @@ impl Trial {
     fn fits(&self, expected: &[ExpectedColumn]) -> bool {
         if expected.is_empty() {
             let width = self.width();
-            return width >= 2 && self.share(width) >= 0.5 && self.lines.first().is_some_and(|l| !l.cells.iter().any(String::is_empty));
+            return width >= 2 && self.share(width) >= 0.5 && self.lines.first().is_some_and(|l| !l.cells.iter().any(|c| c.is_empty()));
         }
         let (_, matched) = self.header(expected);
         matched * 2 >= expected.len() && (expected.len() == 1 || matched > 1 || self.width() > 1)
@@ -232,7 +240,7 @@ impl Trial {
             if width < 2 || (!strong && (share < 0.95 || first.len() != width)) {
                 return score;
             }
-            let unnamed = first.iter().any(String::is_empty);
+            let unnamed = first.iter().any(|c| c.is_empty());
             return score + 3.0 * share + width.min(20) as f64 * 0.02 + f64::from(u8::from(strong)) * 0.5 - f64::from(u8::from(unnamed));
         }
         let (_, matched) = self.header(expected);
@@ -277,7 +285,7 @@ pub(super) fn fold(name: &str) -> String {
 
 /// Whether a record may be a row of the registered table: its width, and a value in every typed
 /// column, at least one of them not empty.
-pub(super) fn is_row_of(cells: &[String], expected: &[ExpectedColumn]) -> bool {
+pub(super) fn is_row_of(cells: &[Cow<'_, str>], expected: &[ExpectedColumn]) -> bool {
     let mut evidence = false;
     cells.len() == expected.len()
         && cells.iter().zip(expected).all(|(cell, column)| {

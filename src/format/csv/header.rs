@@ -1,5 +1,6 @@
 //! The header of a file, what stands above it, and what to do without one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
@@ -60,7 +61,7 @@ pub(super) fn settle<R: Read>(
     }
     dialect.header = top.header;
     dialect.encoding = feed.encoding;
-    let body: Vec<&Line> =
+    let body: Vec<&Line<'_>> =
         trial.lines.iter().filter(|l| l.start + sep_len > top.start || !top.header && l.start + sep_len == top.start).collect();
     let mut used = top.start;
     let mut lines = top.lines_before;
@@ -147,7 +148,7 @@ fn sep_line(bytes: &[u8]) -> (Option<String>, usize) {
 
 /// Finds the header among the first lines, or finds that there is none (drift.md §2.6: never eat the
 /// first data row).
-fn find_top(trial: &Trial, expected: &[ExpectedColumn], declared: &Option<CsvDialect>, events: &mut Vec<FileEvent>) -> Top {
+fn find_top(trial: &Trial<'_>, expected: &[ExpectedColumn], declared: &Option<CsvDialect>, events: &mut Vec<FileEvent>) -> Top {
     let Some(first) = trial.lines.first() else {
         return Top { start: 0, lines_before: 0, header: declared.as_ref().is_none_or(|d| d.header) };
     };
@@ -155,7 +156,7 @@ fn find_top(trial: &Trial, expected: &[ExpectedColumn], declared: &Option<CsvDia
     let says_header = declared.as_ref().map(|d| d.header);
     let (best, matched) = if expected.is_empty() { (0, 0) } else { trial.header(expected) };
     let known = matched * 2 >= expected.len() && matched > 0;
-    let fits = |line: &Line| is_row_of(&line.cells, expected);
+    let fits = |line: &Line<'_>| is_row_of(&line.cells, expected);
     let (index, header) = if known {
         (best, true)
     } else if !expected.is_empty() && fits(first) {
@@ -189,8 +190,8 @@ fn find_top(trial: &Trial, expected: &[ExpectedColumn], declared: &Option<CsvDia
 }
 
 /// The first line of the table's width, below titles and comments that are much narrower.
-fn skip_narrow(trial: &Trial, width: usize) -> usize {
-    let narrow = |l: &Line| l.cells.len() <= (width / 2).max(1) || l.cells.first().is_some_and(|c| c.starts_with('#'));
+fn skip_narrow(trial: &Trial<'_>, width: usize) -> usize {
+    let narrow = |l: &Line<'_>| l.cells.len() <= (width / 2).max(1) || l.cells.first().is_some_and(|c| c.starts_with('#'));
     if width < 2 {
         return 0;
     }
@@ -202,7 +203,7 @@ fn skip_narrow(trial: &Trial, width: usize) -> usize {
 }
 
 /// Cells that look like names rather than values, where nothing is declared.
-fn looks_named(cells: &[String]) -> bool {
+fn looks_named(cells: &[Cow<'_, str>]) -> bool {
     let dated = |c: &str| is_temporal(c) && c.starts_with(|c: char| c.is_ascii_digit());
     cells.iter().all(|c| !c.is_empty() && !is_number(c) && !dated(c))
 }
@@ -257,9 +258,9 @@ fn cell_names(cells: &[Vec<u8>]) -> Vec<String> {
 
 /// A constant extra empty field at the end of all records, with or without a delimiter at the end of
 /// the header, is dialect.
-fn is_trailing(cells: &mut Vec<Vec<u8>>, names: &mut Vec<String>, body: &[&Line]) -> bool {
+fn is_trailing(cells: &mut Vec<Vec<u8>>, names: &mut Vec<String>, body: &[&Line<'_>]) -> bool {
     let named = names.len() - usize::from(names.len() > 1 && names.last().is_some_and(String::is_empty));
-    let extra = |l: &&Line| l.cells.len() == named + 1 && l.cells[named].is_empty();
+    let extra = |l: &&Line<'_>| l.cells.len() == named + 1 && l.cells[named].is_empty();
     if body.is_empty() || !body.iter().all(extra) {
         return false;
     }
