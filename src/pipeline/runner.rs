@@ -395,6 +395,8 @@ impl<S: Stage> Runner<S> {
                 Round::Done(n) | Round::Stepped(n) => {
                     attempt = 0;
                     tasks.drain(..n);
+                    // The next stage was woken by this one and waits on its thread: it goes first.
+                    tokio::task::yield_now().await;
                     continue;
                 }
                 Round::Later(n) => {
