@@ -18,7 +18,7 @@ pub(super) struct Ear {
 }
 
 /// Facilities of log lines that mean a request may have been sent twice.
-const SHAKING: [&str; 3] = ["REQTMOUT", "FAIL", "TXNERR"];
+const SHAKING: [&str; 2] = ["REQTMOUT", "FAIL"];
 
 impl Ear {
     /// Forgets what was heard.
