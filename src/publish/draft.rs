@@ -357,7 +357,8 @@ fn changes(staged: &Staged, fates: &[Fate], writes: &[Write], commit_seq: u64) -
         if !matches!(fate, Fate::Publish | Fate::Replace(_)) {
             continue;
         }
-        let held = |w: &Write| w.objects.iter().find(|o| o.object == object.id).map(|o| o.rows);
+        // Sealed writes are sorted, and name an object once.
+        let held = |w: &Write| w.objects.binary_search_by(|o| o.object.cmp(&object.id)).ok().map(|at| w.objects[at].rows);
         let files =
             writes.iter().filter_map(|w| held(w).map(|rows| (w.key.clone(), LiveFile { partition: w.partition.clone(), rows }))).collect();
         let live = LiveEntry { version: object.version.clone(), generation: object.generation.0, batch: batch.as_str().to_owned(), files };

@@ -1,5 +1,7 @@
 //! One pass over an object's rows: every batch is read once for all rules.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, BooleanArray};
 use arrow::record_batch::RecordBatch;
 use xxhash_rust::xxh3::xxh3_128;
@@ -106,6 +108,15 @@ impl Evaluation {
         }
     }
 
+    /// Makes room for so many rows where values are told apart: growing to a size that is known costs copies.
+    pub fn reserve(&mut self, rows: usize) {
+        for state in &mut self.states {
+            if let State::Groups(groups) = state {
+                groups.groups.reserve(rows);
+            }
+        }
+    }
+
     /// Measures a batch of the plan's schema.
     pub fn push(&mut self, batch: &RecordBatch) {
         let first = self.rows;
@@ -169,7 +180,7 @@ impl Evaluation {
 
     /// Judges what was measured.
     pub fn finish(self) -> Report {
-        Report::of(self)
+        Report::of(Arc::new(self))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the rules said of an object: outcomes, metrics, rows, and the verdict that follows.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::quality::evaluate::Evaluation;
@@ -137,7 +139,7 @@ pub struct Report {
     pub rules: Vec<RuleResult>,
     pub rows: u64,
     /// Kept so that reports merge exactly.
-    measured: Evaluation,
+    measured: Arc<Evaluation>,
 }
 
 /// What becomes of an object.
@@ -195,7 +197,7 @@ impl ObjectVerdict {
 }
 
 impl Report {
-    pub(crate) fn of(measured: Evaluation) -> Self {
+    pub(crate) fn of(measured: Arc<Evaluation>) -> Self {
         let rules = measured.plan.0.rules.iter().enumerate().map(|(index, rule)| {
             let Judged { outcome, metrics, failing, skipped, samples } = judge(&measured, &rule.node);
             let explain = explain(&rule.text, &outcome, &metrics);
@@ -226,9 +228,9 @@ impl Report {
     /// The report over the rows of all, in their order, judged once; `None` of none.
     pub fn merge_all<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Option<Report> {
         let mut reports = reports.into_iter();
-        let mut measured = reports.next()?.measured.clone();
+        let mut measured = Arc::clone(&reports.next()?.measured);
         for report in reports {
-            measured.merge(&report.measured);
+            Arc::make_mut(&mut measured).merge(&report.measured);
         }
         Some(Self::of(measured))
     }

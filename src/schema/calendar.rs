@@ -341,6 +341,11 @@ pub mod layout {
         if text.len() > 64 {
             return sighting;
         }
+        // What is ISO is nothing else: neither day nor month has four digits, and its letters name no month.
+        if let Some(moment) = super::iso(text).filter(|_| text.as_bytes().get(10) != Some(&b't')) {
+            sighting.found[Order::Ymd as usize] = Some((ISO, moment));
+            return sighting;
+        }
         if text.bytes().any(|b| b.is_ascii_alphabetic()) {
             named(text, &mut sighting);
         }

@@ -14,6 +14,9 @@ use super::plan::{OnConflict, OnExact, PlannedDedupe, ReadPlan};
 use super::shape::RecordShape;
 use super::union::Union;
 
+/// Rows that room is made for before any was seen.
+const RESERVED_ROWS_MAX: usize = 4 << 20;
+
 /// What becomes of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -51,7 +54,10 @@ fn compared(plan: &ReadPlan, shape: &RecordShape) -> Schema {
 impl Dedupe {
     /// Within one file. `None`: nothing can match, since nothing is asked or a key column does not exist.
     pub fn within(plan: &ReadPlan, shape: &RecordShape) -> Option<Self> {
-        Self::new(plan.dedupe.as_ref()?, Union::of([&compared(plan, shape)]), None)
+        let mut within = Self::new(plan.dedupe.as_ref()?, Union::of([&compared(plan, shape)]), None)?;
+        // What is reserved and not used is not touched; growing to a size that is known costs copies.
+        within.seen.reserve(usize::try_from(plan.expected.physical).unwrap_or(0).min(RESERVED_ROWS_MAX));
+        Some(within)
     }
 
     /// Across files, read in this order; [`Dedupe::keep`] or [`Dedupe::forget`] after each. Rows are compared

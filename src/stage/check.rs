@@ -63,8 +63,9 @@ fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Fact
     let schemas = opened.iter().map(Opened::judged_schema).collect::<Result<Vec<_>, StageError>>()?;
     judge.expect(&schemas);
     for (index, member) in batch.members.iter().enumerate() {
-        if member.verdict == "staged" && member.rows_staged == 0 {
-            judge.touch(index);
+        match member.rows_staged {
+            0 if member.verdict == "staged" => judge.touch(index),
+            rows => judge.announce(index, count(rows)),
         }
     }
     for file in &opened {
@@ -78,23 +79,24 @@ fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Fact
 #[async_trait]
 impl Stage for Check {
     const NAME: StageName = StageName::Check;
-    type Input = StagedBatch;
+    /// Shared with the thread that works on it.
+    type Input = Arc<StagedBatch>;
     type Known = ();
     type Facts = Facts;
 
-    fn decode(&self, _: &Record, value: &[u8]) -> Result<StagedBatch, CodecError> {
-        self.clerk.outlet.codec.decode(value)
+    fn decode(&self, _: &Record, value: &[u8]) -> Result<Arc<StagedBatch>, CodecError> {
+        self.clerk.outlet.codec.decode(value).map(Arc::new)
     }
 
-    fn weight(&self, batch: &StagedBatch) -> u64 {
+    fn weight(&self, batch: &Arc<StagedBatch>) -> u64 {
         batch.files.iter().map(|f| count(f.bytes)).sum()
     }
 
-    fn look(&self, _: View<'_>, _: &StagedBatch) -> Result<(), StageError> {
+    fn look(&self, _: View<'_>, _: &Arc<StagedBatch>) -> Result<(), StageError> {
         Ok(())
     }
 
-    async fn gather(&self, batch: &StagedBatch, (): ()) -> Result<Facts, StageError> {
+    async fn gather(&self, batch: &Arc<StagedBatch>, (): ()) -> Result<Facts, StageError> {
         let dataset = self.catalog.version(&batch.dataset, &batch.contract_hash).await?;
         if dataset.contract.quality.rules.is_none() {
             return Ok(Facts::default());
@@ -105,13 +107,13 @@ impl Stage for Check {
         }
         let files: Vec<Result<Bytes, StageError>> = futures::stream::iter(fetching).buffered(FILES_AT_ONCE).collect().await;
         let files = files.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let batch = batch.clone();
+        let batch = Arc::clone(batch);
         self.work.run(move || judge(&batch, &dataset, &files)).await?
     }
 
-    fn decide(&self, _: View<'_>, batch: &StagedBatch, facts: Facts, now: Timestamp) -> Result<Verdict, StageError> {
+    fn decide(&self, _: View<'_>, batch: &Arc<StagedBatch>, facts: Facts, now: Timestamp) -> Result<Verdict, StageError> {
         let mut decision = Decision::default();
-        let mut checked = batch.clone();
+        let mut checked = StagedBatch::clone(batch);
         let mut gone: Vec<usize> = Vec::new();
         let Facts { judgement, mut remainder } = facts;
         for filtered in remainder.files {
@@ -200,7 +202,7 @@ impl Stage for Check {
         Ok(Verdict::Done(decision))
     }
 
-    fn refuse(&self, batch: &StagedBatch, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
+    fn refuse(&self, batch: &Arc<StagedBatch>, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
         let mut decision = Decision::default();
         for member in batch.members.iter().filter(|m| m.verdict == "staged") {
             let subject = Subject { dataset: Some(&batch.dataset), object: &member.admitted };
@@ -212,7 +214,7 @@ impl Stage for Check {
         Ok(decision)
     }
 
-    fn due(&self, _: View<'_>, _: Timestamp) -> Result<Vec<StagedBatch>, StageError> {
+    fn due(&self, _: View<'_>, _: Timestamp) -> Result<Vec<Arc<StagedBatch>>, StageError> {
         Ok(Vec::new())
     }
 

@@ -46,11 +46,16 @@ pub struct Judge {
     on_not_evaluated: OnNotEvaluated,
     now: Timestamp,
     plans: Vec<(SchemaRef, Plan)>,
+    /// Rows announced, by object.
+    rows: BTreeMap<usize, usize>,
     /// `None`: no row was seen.
     objects: BTreeMap<usize, Option<Evaluation>>,
     /// Objects of several schemas: their rows measured again under one, so that they can be judged together.
     together: Option<(Union, BTreeMap<usize, Evaluation>)>,
 }
+
+/// Rows that room is made for before any was seen.
+const RESERVED_ROWS_MAX: usize = 4 << 20;
 
 /// What the rules said of one object.
 pub struct Judged {
@@ -100,7 +105,7 @@ impl Judge {
             ContractPolicy::Warn => OnNotEvaluated::Warn,
             ContractPolicy::Fail => OnNotEvaluated::Fail,
         };
-        Ok(Self { ruleset, default_action, on_not_evaluated, now, plans: Vec::new(), objects: BTreeMap::new(), together: None })
+        Ok(Self { ruleset, default_action, on_not_evaluated, now, plans: Vec::new(), rows: BTreeMap::new(), objects: BTreeMap::new(), together: None })
     }
 
     /// Announces the schemas of the rows to come: objects of several can then be judged together.
@@ -125,6 +130,11 @@ impl Judge {
         self.objects.entry(object).or_insert(None);
     }
 
+    /// How many rows an object has, for its measures to make room; at most [`RESERVED_ROWS_MAX`] are believed.
+    pub fn announce(&mut self, object: usize, rows: u64) {
+        self.rows.insert(object, usize::try_from(rows).unwrap_or(usize::MAX).min(RESERVED_ROWS_MAX));
+    }
+
     /// The next rows of an object, only columns of [`is_judged`].
     ///
     /// # Errors
@@ -132,7 +142,13 @@ impl Judge {
     pub fn push(&mut self, object: usize, rows: &RecordBatch) -> Result<(), String> {
         let Some(plan) = self.plan(&rows.schema())? else { return Ok(()) };
         let now = self.now;
-        self.objects.entry(object).or_default().get_or_insert_with(|| Evaluation::new(&plan, now)).push(rows);
+        let reserved = self.rows.get(&object).copied().unwrap_or(0);
+        let begin = || {
+            let mut evaluation = Evaluation::new(&plan, now);
+            evaluation.reserve(reserved);
+            evaluation
+        };
+        self.objects.entry(object).or_default().get_or_insert_with(begin).push(rows);
         let Some((union, _)) = &self.together else { return Ok(()) };
         let rows = union.conform(rows).map_err(|e| e.to_string())?;
         let Some(plan) = self.plan(&rows.schema())? else { return Ok(()) };

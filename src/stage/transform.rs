@@ -76,23 +76,24 @@ type Opened = Result<Content, String>;
 #[async_trait]
 impl Stage for Transform {
     const NAME: StageName = StageName::Transform;
-    type Input = BatchPlan;
+    /// Shared with the thread that works on it.
+    type Input = Arc<BatchPlan>;
     type Known = ();
     type Facts = Staged;
 
-    fn decode(&self, _: &Record, value: &[u8]) -> Result<BatchPlan, CodecError> {
-        self.clerk.outlet.codec.decode(value)
+    fn decode(&self, _: &Record, value: &[u8]) -> Result<Arc<BatchPlan>, CodecError> {
+        self.clerk.outlet.codec.decode(value).map(Arc::new)
     }
 
-    fn weight(&self, plan: &BatchPlan) -> u64 {
+    fn weight(&self, plan: &Arc<BatchPlan>) -> u64 {
         plan.members.iter().map(|m| u64::try_from(m.admitted.size).unwrap_or(0)).sum()
     }
 
-    fn look(&self, _: View<'_>, _: &BatchPlan) -> Result<(), StageError> {
+    fn look(&self, _: View<'_>, _: &Arc<BatchPlan>) -> Result<(), StageError> {
         Ok(())
     }
 
-    async fn gather(&self, plan: &BatchPlan, (): ()) -> Result<Staged, StageError> {
+    async fn gather(&self, plan: &Arc<BatchPlan>, (): ()) -> Result<Staged, StageError> {
         let dataset = self.catalog.version(&plan.dataset, &plan.contract_hash).await?;
         let read_plans: Vec<FilePlan> = plan.read_plans.iter().map(|p| file_plan(p)).collect::<Result<_, _>>()?;
         let mut opening = Vec::with_capacity(plan.members.len());
@@ -101,11 +102,11 @@ impl Stage for Transform {
         }
         let opened: Vec<Result<Opened, StageError>> = futures::stream::iter(opening).buffered(OPEN_AT_ONCE).collect().await;
         let opened = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let plan = plan.clone();
+        let plan = Arc::clone(plan);
         self.work.run(move || carry_out(&plan, &dataset, &read_plans, opened)).await?
     }
 
-    fn decide(&self, _: View<'_>, plan: &BatchPlan, staged: Staged, now: Timestamp) -> Result<Verdict, StageError> {
+    fn decide(&self, _: View<'_>, plan: &Arc<BatchPlan>, staged: Staged, now: Timestamp) -> Result<Verdict, StageError> {
         let mut decision = Decision::default();
         let mut members = Vec::new();
         for (member, done) in plan.members.iter().zip(&staged.members) {
@@ -149,7 +150,7 @@ impl Stage for Transform {
         Ok(Verdict::Done(decision))
     }
 
-    fn refuse(&self, plan: &BatchPlan, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
+    fn refuse(&self, plan: &Arc<BatchPlan>, reason: ReasonCode, detail: &str, now: Timestamp) -> Result<Decision, StageError> {
         let mut decision = Decision::default();
         for member in &plan.members {
             let subject = Subject { dataset: Some(&plan.dataset), object: &member.admitted };
@@ -161,7 +162,7 @@ impl Stage for Transform {
         Ok(decision)
     }
 
-    fn due(&self, _: View<'_>, _: Timestamp) -> Result<Vec<BatchPlan>, StageError> {
+    fn due(&self, _: View<'_>, _: Timestamp) -> Result<Vec<Arc<BatchPlan>>, StageError> {
         Ok(Vec::new())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::{cast, partition, take, take_record_batch};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 
@@ -26,16 +26,19 @@ pub fn split(batch: &RecordBatch, by: &[String]) -> Result<BTreeMap<String, Reco
     if by.is_empty() {
         return Ok(BTreeMap::from([(String::new(), batch.clone())]));
     }
-    let values = by.iter().map(|name| texts(batch, name)).collect::<Result<Vec<_>, _>>()?;
+    let columns = by.iter().map(|name| column(batch, name)).collect::<Result<Vec<_>, _>>()?;
+    // Only the first row of a run of equal ones is made text: most batches are one run.
+    let runs = partition(&columns)?.ranges();
+    let firsts = UInt32Array::from_iter_values(runs.iter().map(|r| number(r.start)));
+    let values = columns.iter().map(|c| texts(&take(c, &firsts, None)?)).collect::<Result<Vec<_>, _>>()?;
     let rest = project_out(batch, by)?;
     let mut rows: BTreeMap<Vec<Option<&str>>, Vec<u32>> = BTreeMap::new();
-    if values.iter().all(constant) && batch.num_rows() > 0 {
-        let path = path_of(by, &values.iter().map(|v| v.is_valid(0).then(|| v.value(0))).collect::<Vec<_>>());
-        return Ok(BTreeMap::from([(path, rest)]));
-    }
-    for row in 0..batch.num_rows() {
-        let key = values.iter().map(|v| v.is_valid(row).then(|| v.value(row))).collect();
-        rows.entry(key).or_default().push(u32::try_from(row).unwrap_or(u32::MAX));
+    for (at, run) in runs.iter().enumerate() {
+        let key: Vec<Option<&str>> = values.iter().map(|v| v.is_valid(at).then(|| v.value(at))).collect();
+        if runs.len() == 1 {
+            return Ok(BTreeMap::from([(path_of(by, &key), rest)]));
+        }
+        rows.entry(key).or_default().extend(run.clone().map(number));
     }
     let mut split = BTreeMap::new();
     for (key, rows) in rows {
@@ -49,20 +52,22 @@ fn path_of(by: &[String], values: &[Option<&str>]) -> String {
     partition_path(&pairs)
 }
 
-fn texts(batch: &RecordBatch, name: &str) -> Result<StringArray, ArrowError> {
-    let column = batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("partition column {name} does not exist")))?;
-    let text: ArrayRef = cast(column, &DataType::Utf8)?;
+/// A row number as `take` wants it.
+fn number(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
+}
+
+fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef, ArrowError> {
+    let found = batch.column_by_name(name).map(Arc::clone);
+    found.ok_or_else(|| ArrowError::SchemaError(format!("partition column {name} does not exist")))
+}
+
+fn texts(column: &ArrayRef) -> Result<StringArray, ArrowError> {
+    let text = cast(column, &DataType::Utf8)?;
     text.as_any()
         .downcast_ref::<StringArray>()
         .cloned()
-        .ok_or_else(|| ArrowError::CastError(format!("partition column {name} has no text form")))
-}
-
-fn constant(values: &StringArray) -> bool {
-    let Some(first) = (!values.is_empty()).then(|| values.is_valid(0).then(|| values.value(0))) else {
-        return true;
-    };
-    (1..values.len()).all(|row| values.is_valid(row).then(|| values.value(row)) == first)
+        .ok_or_else(|| ArrowError::CastError(format!("a partition column of type {} has no text form", column.data_type())))
 }
 
 fn project_out(batch: &RecordBatch, by: &[String]) -> Result<RecordBatch, ArrowError> {
