@@ -117,8 +117,9 @@ impl ConfluentRegistry {
             Reply::Conflict { message } => message,
         };
         // Newer servers say what is wrong in the refusal, others when asked.
-        let asked = if message.contains("details") { Vec::new() } else { self.objections(subject, schema).await? };
-        let is_about_schema = !asked.is_empty() || message.to_lowercase().contains("incompatible");
+        let says_why = message.contains("details");
+        let asked = if says_why { Vec::new() } else { self.objections(subject, schema).await? };
+        let is_about_schema = says_why || !asked.is_empty() || message.to_lowercase().contains("incompatible");
         if !is_about_schema {
             return Ok(Posted::Raced);
         }
@@ -299,5 +300,7 @@ impl SchemaRegistry for ConfluentRegistry {
     }
 }
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
