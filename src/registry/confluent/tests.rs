@@ -53,7 +53,7 @@ async fn a_first_version_is_registered_under_a_mode_of_its_own() {
     assert_eq!(lines(&server.asked()), expected);
     // What cannot change is not asked again.
     assert_eq!(registry.by_id(first.id).await.unwrap(), first.schema);
-    assert_eq!(registry.versions(&subject()).await.unwrap(), [first.clone()]);
+    assert_eq!(registry.versions(&subject()).await.unwrap(), [first]);
     assert_eq!(lines(&server.asked()), [format!("GET {at}")]);
     registry.set_mode(&subject(), Compatibility::Full).await.unwrap();
     registry.register(&subject(), AB).await.unwrap();
