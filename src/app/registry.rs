@@ -105,7 +105,7 @@ pub async fn bind_embedded(lake: &Arc<dyn ObjectStore>) -> Result<(), StartError
     let ours = BindingFile { format_version: FORMAT_VERSION, kind: Kind::Embedded, frames: Vec::new() };
     match claim(lake, &ours).await?.kind {
         Kind::Embedded => Ok(()),
-        Kind::Confluent => Err(other("a registry over HTTP", "the lake's own; say --registry with its URL, or ask a process that runs")),
+        Kind::Confluent => Err(other("a registry over HTTP", "say --registry with its URL, or ask a process that runs")),
     }
 }
 
