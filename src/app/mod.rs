@@ -10,6 +10,7 @@ pub mod desk;
 pub mod flow;
 pub mod instance;
 pub mod query;
+pub mod registry;
 pub mod reload;
 pub mod replays;
 pub mod rounds;

@@ -18,8 +18,7 @@ use crate::app::wiring::StartError;
 use crate::clock::Clock;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Halt;
-use crate::registry::compatibility::{AvroSchema, check};
-use crate::registry::{RegistryError, SchemaRegistry};
+use crate::registry::{RegistryError, SchemaRegistry, judge, parse};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::telemetry::progress::Progress;
 
@@ -186,17 +185,9 @@ fn refusal(dataset: &Dataset, error: RegistryError) -> Result<String, StartError
 async fn acceptable(dataset: &Dataset, registry: &dyn SchemaRegistry) -> Result<(), RegistryError> {
     let contract = &dataset.contract;
     let Some(text) = contract.avro_text() else { return Ok(()) };
-    let invalid = |e: &dyn std::fmt::Display| RegistryError::SchemaInvalid { detail: e.to_string() };
-    let schema = AvroSchema::parse(text).map_err(|e| invalid(&e))?;
+    let schema = parse(text)?;
     let versions = registry.versions(&contract.subject).await?;
-    let is_known = |v: &str| AvroSchema::parse(v).is_ok_and(|known| known.fingerprint() == schema.fingerprint());
-    if versions.iter().any(|v| is_known(&v.schema)) {
-        return Ok(());
-    }
-    let texts: Vec<&str> = versions.iter().map(|v| v.schema.as_str()).collect();
-    let mode = contract.schema.compatibility;
-    let messages = check(mode, &texts, text).map_err(|e| invalid(&e))?;
-    if messages.is_empty() { Ok(()) } else { Err(RegistryError::Incompatible { subject: contract.subject.clone(), mode, messages }) }
+    judge(&contract.subject, contract.schema.compatibility, &versions, &schema).map(drop)
 }
 
 async fn register(dataset: &Dataset, registry: &dyn SchemaRegistry) -> Result<(), RegistryError> {

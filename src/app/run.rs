@@ -38,6 +38,8 @@ pub enum RunError {
     Board(#[from] BoardError),
     #[error("{in_flight} objects are still in flight after {waited}")]
     Timeout { in_flight: usize, waited: Span },
+    #[error("not started after {waited}: the log says what it waits for")]
+    NotStarted { waited: Span },
     #[error("a stage ended unexpectedly: {detail}")]
     Stage { detail: String },
 }

@@ -54,6 +54,10 @@ const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_000);
 impl Plant {
     /// Starts with these contracts and files.
     async fn start(contracts: &[(&str, &str)], files: &[(&str, &[u8])]) -> Self {
+        Self::start_with(contracts, files, |_| ()).await
+    }
+
+    async fn start_with(contracts: &[(&str, &str)], files: &[(&str, &[u8])], change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         for name in ["raw", "lake"] {
@@ -70,6 +74,7 @@ impl Plant {
         let mut options = Options::new(vec![raw], at("lake"), at("contracts"), None);
         options.quiet = Some(Span::from_millis(10));
         options.durability = Durability::Buffer;
+        change(&mut options);
         let ticking = Ticking::start(&clock);
         let running = Running::start(&options, Arc::new(clock)).await.unwrap();
         let desk = Desk::of(&running.engine);
@@ -306,5 +311,62 @@ async fn a_day_brings_no_more_schema_versions_than_the_contract_allows() {
     assert_eq!((totals.objects.published, totals.reasons.get("schema_budget")), (4, Some(&2)));
     let letter = plant.letters().await.into_iter().find(|l| l.uri == "raw/orders/5.csv").unwrap();
     assert!(letter.detail.contains("orders-value, which had 2 new ones on 2026-01-02; at most 2"), "{}", letter.detail);
+    plant.running.stop().await.unwrap();
+}
+
+/// Onboarding: the first accepted file registers version 1.
+#[cfg(feature = "confluent")]
+const INFERRED: &str = "dataset: orders\nroute: { object: { key: [ { prefix: orders/ } ] } }\nsource: { formats: [csv], csv: { delimiter: \",\", header: true } }\n";
+
+#[cfg(feature = "confluent")]
+#[tokio::test]
+async fn a_registry_that_is_down_is_waited_for_and_nothing_is_quarantined() {
+    use crate::registry::confluent::testing::{Next, Server};
+    use crate::registry::embedded::EmbeddedRegistry;
+
+    let down = |times: usize| {
+        let silent = Next::Say(503, "down".to_owned());
+        let wrong = Next::Say(200, "<html>maintenance</html>".to_owned());
+        (0..times).map(|n| if n > 8 && n % 3 == 0 { wrong.clone() } else { silent.clone() }).chain([Next::Serve]).collect::<Vec<_>>()
+    };
+    let behind = || EmbeddedRegistry::new(Arc::new(object_store::memory::InMemory::new()));
+    let server = Server::start(behind(), down(5)).await;
+    let address = server.address();
+    let mut plant =
+        Plant::start_with(&[("orders.yaml", INFERRED)], &[("orders/a.csv", b"id\n1\n2\n")], |o| o.registry = Some(address)).await;
+    assert_eq!(server.left(), 1, "the start waited until it answered");
+    plant.idle().await;
+
+    // Down while a file waits that fits, and one that needs a new version.
+    server.then(down(40));
+    plant.land("orders/b.csv", b"id\n3\n");
+    plant.land("orders/c.csv", b"id,note\n4,x\n");
+    until!(plant, plant.n_published().await == 3);
+    let totals = plant.idle().await;
+    assert_eq!((totals.objects.published, totals.objects.quarantined, totals.rows.published), (3, 0, 4));
+    assert_eq!(server.left(), 1, "every failure was met");
+    let versions = plant.running.engine.registry.versions(&"orders-value".parse().unwrap()).await.unwrap();
+    assert_eq!(versions.len(), 2);
+    assert!(plant.letters().await.is_empty());
+    plant.running.stop().await.unwrap();
+}
+
+#[cfg(feature = "confluent")]
+#[tokio::test]
+async fn what_the_registry_refuses_alone_is_quarantined_once() {
+    use crate::registry::confluent::testing::{Next, Server};
+    use crate::registry::embedded::EmbeddedRegistry;
+
+    let server = Server::start(EmbeddedRegistry::new(Arc::new(object_store::memory::InMemory::new())), Vec::new()).await;
+    let address = server.address();
+    let mut plant = Plant::start_with(&[("orders.yaml", INFERRED)], &[("orders/a.csv", b"id\n1\n")], |o| o.registry = Some(address)).await;
+    plant.idle().await;
+    // From now on it refuses every schema it is sent, and says so only then.
+    server.refuse_posts(Next::Say(422, r#"{"error_code":42201,"message":"not by our rules"}"#.to_owned()));
+    plant.land("orders/b.csv", b"id,note\n2,x\n");
+    until!(plant, !plant.letters().await.is_empty());
+    let totals = plant.idle().await;
+    assert_eq!((totals.objects.published, totals.objects.quarantined), (1, 1));
+    assert_eq!(plant.letters().await[0].reason, "registry_refused");
     plant.running.stop().await.unwrap();
 }

@@ -1,6 +1,5 @@
 //! The composition root: the only file that names the implementations together.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::app::contracts::{self, Shelf};
 use crate::app::desk::Desk;
 use crate::app::instance::Instance;
 use crate::app::query::Query;
+use crate::app::registry::{Waiting, bind_embedded, bind_remote, codec};
 use crate::app::reload::Reload;
 use crate::app::sources::{self, Opened, Source};
 use crate::app::upkeep::{MEMO, Upkeep};
@@ -23,7 +23,7 @@ use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, CommitError, LogError, OutRecord, PollLimit, Reader};
 use crate::claim::ClaimError;
 use crate::clock::{Clock, Jitter};
-use crate::domain::names::{StageName, Subject};
+use crate::domain::names::StageName;
 use crate::domain::position::{Partition, TopicPartition};
 use crate::domain::time::Span;
 use crate::lake::local::Sync;
@@ -33,6 +33,7 @@ use crate::pipeline::runner::{Halt, Limits, Runner, Surroundings};
 use crate::pipeline::topics::{Topic, Topics};
 use crate::pipeline::work::Work;
 use crate::registry::SchemaRegistry;
+use crate::registry::address::Address;
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::source::landing::Intake;
 use crate::source::routing::Router;
@@ -56,8 +57,6 @@ use crate::state::StateStore;
 use crate::state::folder::StateFolder;
 use crate::state::memory::MemoryStore;
 use crate::telemetry::progress::Progress;
-use crate::wire::codec::Codec;
-use crate::wire::records::ALL;
 
 /// Everything a process is started with.
 #[derive(Debug, Clone)]
@@ -84,6 +83,8 @@ pub struct Options {
     pub limits: Limits,
     /// `host:port,…` of a Kafka cluster; `None` is the embedded log in the state folder.
     pub kafka: Option<String>,
+    /// A registry over HTTP; `None` is the one in the lake.
+    pub registry: Option<Address>,
 }
 
 /// Partitions of a new log nobody configured.
@@ -107,6 +108,7 @@ impl Options {
             durability: Durability::Sync,
             limits: Limits::default(),
             kafka: None,
+            registry: None,
         }
     }
 }
@@ -125,6 +127,13 @@ pub enum StartError {
     Kafka(#[from] crate::broker::kafka::OpenError),
     #[error("this build knows no Kafka: build it with the default features")]
     NoKafka,
+    #[cfg(feature = "confluent")]
+    #[error("the registry cannot be asked")]
+    RegistryClient(#[from] crate::registry::confluent::OpenError),
+    #[error("this build knows no registry over HTTP: build it with the default features")]
+    NoConfluent,
+    #[error("the lake was begun with {begun}, and its topics are framed with the ids of that one; {remedy}")]
+    OtherRegistry { begun: &'static str, remedy: &'static str },
     #[error(transparent)]
     Log(#[from] crate::broker::LogError),
     #[error(transparent)]
@@ -147,7 +156,7 @@ pub enum StartError {
     Claim(#[source] CommitError),
     #[error("state folder {state}: {detail}")]
     State { state: String, detail: String },
-    #[error("the registry does not answer")]
+    #[error("the registry cannot be used")]
     Registry(#[from] crate::registry::RegistryError),
     #[error(transparent)]
     Codec(#[from] crate::wire::codec::CodecError),
@@ -221,9 +230,33 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
     if let Some(brokers) = &options.kafka {
         belong_to(&broker, &topics, &id, (brokers, &name)).await?;
     }
-    let registry: Arc<dyn SchemaRegistry> = Arc::new(EmbeddedRegistry::new(Arc::clone(&lake)));
-    let outlet = Outlet { codec: Arc::new(codec(registry.as_ref()).await?), topics: Arc::new(topics) };
+    if options.registry.is_none() {
+        bind_embedded(&lake).await?;
+    }
+    let registry = open_registry(options, &lake)?;
+    let mut waiting = Waiting::new(clock.as_ref());
+    let codec = loop {
+        match codec(registry.as_ref()).await {
+            Ok(codec) => break codec,
+            Err(e) => waiting.after(e).await?,
+        }
+    };
+    while let (true, Err(e)) = (options.registry.is_some(), bind_remote(&lake, registry.as_ref()).await) {
+        waiting.after(e).await?;
+    }
+    let outlet = Outlet { codec: Arc::new(codec), topics: Arc::new(topics) };
     Ok(Ground { broker, embedded, outlet, lake, registry, instance })
+}
+
+/// The registry over HTTP, or the lake's own.
+fn open_registry(options: &Options, lake: &Arc<dyn ObjectStore>) -> Result<Arc<dyn SchemaRegistry>, StartError> {
+    match &options.registry {
+        None => Ok(Arc::new(EmbeddedRegistry::new(Arc::clone(lake)))),
+        #[cfg(feature = "confluent")]
+        Some(address) => Ok(Arc::new(crate::registry::confluent::ConfluentRegistry::open(address)?)),
+        #[cfg(not(feature = "confluent"))]
+        Some(_) => Err(StartError::NoConfluent),
+    }
 }
 
 /// A broker, and what only one kind of it has.
@@ -261,21 +294,6 @@ fn open_broker(options: &Options, clock: &Arc<dyn Clock>) -> Result<Opening, Sta
 /// Part of transactional ids: kept with the state, else this process's own.
 fn worker_name(instance: Option<&Instance>) -> String {
     instance.map_or_else(|| format!("lakegate-{}", std::process::id()), |i| i.name.clone())
-}
-
-/// Registers our records, and learns every earlier version of them: what lies on the topics may be older than this build.
-async fn codec(registry: &dyn SchemaRegistry) -> Result<Codec, StartError> {
-    let mut ids = HashMap::new();
-    let mut earlier = Vec::new();
-    for (record, schema) in ALL {
-        let subject: Subject = format!("lakegate.{record}").parse().expect("record names are plain");
-        let own = registry.register(&subject, schema).await?.id;
-        ids.insert((*record).to_owned(), own);
-        earlier.extend(registry.versions(&subject).await?.into_iter().filter(|v| v.id != own));
-    }
-    let codec = Codec::new(&ids)?;
-    earlier.iter().try_for_each(|version| codec.learn(version.id, &version.schema))?;
-    Ok(codec)
 }
 
 /// Partitions of the log: as it was begun.
@@ -356,7 +374,10 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     let shelf = Shelf::open(&options.contracts).map_err(contracts::ReadError::from)?;
     let mut reload = Reload::new(shelf, Arc::clone(&catalog), Arc::clone(&registry), options.reload);
-    reload.start().await?;
+    let mut waiting = Waiting::new(clock.as_ref());
+    while let Err(e) = reload.start().await {
+        waiting.after(e).await?;
+    }
     let reader = broker.reader();
     let progress = Arc::new(Progress::default());
     let desk = Desk {

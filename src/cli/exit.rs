@@ -84,7 +84,11 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         });
     }
     if let Some(error) = cause.downcast_ref::<RegistryError>() {
-        return matches!(error, RegistryError::Unreachable { .. }).then_some(UNREACHABLE);
+        return match error {
+            RegistryError::Unreachable { .. } => Some(UNREACHABLE),
+            RegistryError::Denied { .. } | RegistryError::NoRegistry { .. } => Some(USAGE),
+            _ => None,
+        };
     }
     cause.is::<object_store::Error>().then_some(UNREACHABLE)
 }

@@ -18,11 +18,12 @@ use crate::app::wiring::{Options, StartError};
 use crate::broker::LogError;
 use crate::cli::config::{layers, refused};
 use crate::cli::exit;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, sleep};
 use crate::config::overlay::Flag;
 use crate::config::settings::resolve;
 use crate::config::sources::SourceFlag;
 use crate::domain::time::Span;
+use crate::registry::RegistryError;
 use crate::telemetry::logging::{self, LogLevel};
 
 #[derive(Debug, Args)]
@@ -53,6 +54,10 @@ pub struct RunArgs {
     /// --state of its own. Default: the embedded log of the state folder
     #[arg(long, value_name = "HOST:PORT,...")]
     pub kafka: Option<String>,
+    /// A schema registry with Confluent's API: http://… or https://…, several of one registry separated by commas.
+    /// Default: the registry in the lake
+    #[arg(long, value_name = "URL,...")]
+    pub registry: Option<String>,
     /// Only these stages, separated by commas. Default: all.
     #[arg(long, value_name = "A,B")]
     pub stages: Option<String>,
@@ -85,6 +90,7 @@ impl RunArgs {
             ("--contracts", ("contracts", "url"), self.contracts.clone()),
             ("--state", ("state", "dir"), self.state.clone()),
             ("--kafka", ("kafka", "brokers"), self.kafka.clone()),
+            ("--registry", ("registry", "url"), self.registry.clone()),
             ("--stages", ("run", "stages"), self.stages.clone()),
             ("--poll", ("run", "poll"), self.poll.clone()),
             ("--no-sync", ("log", "sync"), self.no_sync.then(|| "false".to_owned())),
@@ -140,7 +146,9 @@ impl Watcher for Terminal {
 /// Exit code of a failed run.
 pub fn code_of(error: &RunError) -> u8 {
     match error {
-        RunError::Start(
+        RunError::Start(StartError::Registry(RegistryError::Denied { .. } | RegistryError::NoRegistry { .. })) => exit::USAGE,
+        RunError::NotStarted { .. }
+        | RunError::Start(
             StartError::Registry(_)
             | StartError::Store(_)
             | StartError::Probe { .. }
@@ -174,7 +182,15 @@ pub async fn run(args: RunArgs) -> ExitCode {
 }
 
 async fn carry_out(args: &RunArgs, options: Options, drain: Span) -> Result<u8, RunError> {
-    let mut running = Running::start(&options, Arc::new(SystemClock)).await?;
+    let starting = Running::start(&options, Arc::new(SystemClock));
+    let mut running = match args.timeout.filter(|_| args.until_idle) {
+        None => starting.await?,
+        Some(limit) => tokio::select! {
+            biased;
+            started = starting => started?,
+            () = sleep(&SystemClock, limit) => return Err(RunError::NotStarted { waited: limit }),
+        },
+    };
     if let Some(state) = &options.state
         && let Err(e) = control::attach(&mut running.engine, state)
     {

@@ -1,9 +1,11 @@
-//! Secrets: said by reference only, and never printed.
+//! Where secrets stand: they are said by reference only.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use crate::domain::secret::Secret;
 
 /// Longest file a secret is read from, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -14,10 +16,6 @@ pub enum SecretRef {
     Variable(String),
     File(PathBuf),
 }
-
-/// A secret's text. Prints as `***`, also in debug output; serde is left out on purpose.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// A secret could not be had; the message never repeats what might be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,26 +72,7 @@ impl SecretRef {
         if text.is_empty() {
             return Err(SecretError::Empty { place: self.to_string() });
         }
-        Ok(Secret(text))
-    }
-}
-
-impl Secret {
-    /// The text itself, for the one call that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        Ok(Secret::new(text))
     }
 }
 

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::file::{Entry, Node, Value};
 use super::overlay::variable;
 use super::problem::{Origin, Problem};
-use super::secret::{Secret, SecretRef};
+use super::secret::SecretRef;
 use crate::contract::fault::nearest;
+use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::file::Entry;
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
+use super::registry;
 use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
 use crate::app::sources::Source;
@@ -17,6 +18,7 @@ use crate::domain::names::StageName;
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
 use crate::pipeline::runner::Limits;
+use crate::registry::address::Address;
 use crate::telemetry::logging::{LogFormat, LogLevel};
 
 /// Where settings come from. Nothing is read that is not handed in here.
@@ -38,6 +40,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// `host:port,…` of a cluster.
     pub kafka: Option<String>,
+    /// A registry over HTTP.
+    pub registry: Option<Address>,
     pub sources: Vec<Source>,
     pub run: Run,
     pub log: Log,
@@ -75,7 +79,8 @@ pub struct Log {
 }
 
 /// The sections there are.
-pub const SECTIONS: [&str; 9] = ["lake", "contracts", "state", "kafka", "run", "log", "worker", "logging", sources::SECTION];
+pub const SECTIONS: [&str; 10] =
+    ["lake", "contracts", "state", "kafka", registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -116,6 +121,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let mut section = Section::open(&root, "kafka", reading);
     let kafka = section.optional("brokers", reading, text).map(|b| b.value);
     section.finish(reading);
+    let registry = registry::read(&root, reading);
     let run = read_run(Section::open(&root, "run", reading), reading);
     let log = read_log(Section::open(&root, "log", reading), reading);
     let limits = read_worker(Section::open(&root, "worker", reading), reading);
@@ -127,7 +133,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, kafka, sources, run, log, limits, logging, shown }, problems)
+    (Settings { lake, contracts, reload, state, kafka, registry, sources, run, log, limits, logging, shown }, problems)
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.
@@ -231,6 +237,7 @@ impl Settings {
             durability,
             limits: self.limits,
             kafka: self.kafka,
+            registry: self.registry,
         })
     }
 }

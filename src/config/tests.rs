@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
@@ -12,8 +12,10 @@ use super::sources::SourceFlag;
 use crate::app::sources::Source;
 use crate::broker::embedded::Durability;
 use crate::domain::names::StageName;
+use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::pipeline::runner::Limits;
+use crate::registry::address::{BaseUrl, Credentials};
 use crate::telemetry::logging::LogFormat;
 
 fn layers(text: &str, environment: &[(&str, &str)], flags: &[Flag], sources: &[SourceFlag]) -> Layers {
@@ -50,6 +52,10 @@ reload = "3s"
 dir = "/var/lib/lakegate"
 [kafka]
 brokers = "one:9092,two:9092"
+[registry]
+url = ["http://one:8081", "https://two/apis/ccompat/v7/"]
+connect_timeout = "1s"
+timeout = "2s"
 [run]
 stages = ["bridge", "validate"]
 poll = "5s"
@@ -108,6 +114,10 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     assert_eq!((options.retention, options.retain_every), (Span::from_secs(14 * 86_400), Span::from_secs(600)));
     assert_eq!(options.durability, Durability::Buffer);
     assert_eq!(options.kafka.as_deref(), Some("one:9092,two:9092"));
+    let registry = options.registry.unwrap();
+    let urls: Vec<&str> = registry.urls.iter().map(BaseUrl::as_str).collect();
+    assert_eq!(urls, ["http://one:8081", "https://two/apis/ccompat/v7"]);
+    assert_eq!((registry.connect_timeout, registry.timeout), (Span::from_secs(1), Span::from_secs(2)));
     let Limits { poll, inflight_objects, inflight_bytes, transaction_objects, attempts } = options.limits;
     assert_eq!((attempts, options.reload), (5, Span::from_secs(3)));
     assert_eq!((poll.records, poll.bytes, inflight_objects, inflight_bytes, transaction_objects), (10, 1 << 20, 2, 64 << 20, 50));
@@ -146,7 +156,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
-    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:13".into()));
+    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:17".into()));
     assert!(settings.shown.iter().all(|s| s.key != "source[0].url"), "a replaced source is not shown");
 }
 
@@ -340,5 +350,43 @@ proptest! {
         for problem in by_variable {
             prop_assert_eq!(&problem.key, &shown.key);
         }
+    }
+}
+
+#[test]
+fn a_registry_is_asked_with_what_its_section_says_and_no_secret_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    std::fs::write(&key, "hunter2\n").unwrap();
+    let file = format!(
+        "[registry]\nurl = \"https://r\"\nuser = \"u\"\npassword = \"env:PW\"\nca = \"ca.pem\"\nclient_cert = \"c.pem\"\nclient_key = \"file:{}\"\n",
+        key.display()
+    );
+    let settings = resolve(layers(&file, &[("PW", "hunter2")], &[], &[])).unwrap();
+    let address = settings.registry.as_ref().unwrap();
+    let Credentials::Basic { user, password } = &address.credentials else { panic!("{address:?}") };
+    assert_eq!((user.as_str(), password.expose()), ("u", "hunter2"));
+    assert_eq!((address.ca.as_deref(), address.client.as_ref().unwrap().key.expose()), (Some(Path::new("ca.pem")), "hunter2"));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let shown = settings.shown.iter().find(|s| s.key == "registry.password").unwrap();
+    assert_eq!(shown.value.as_deref(), Some("*** (env:PW)"));
+
+    let flag = Flag { flag: "--registry", key: ("registry", "url"), value: "http://a:1,http://b:2".to_owned() };
+    let environment = BTreeMap::from([("LAKEGATE__REGISTRY__TOKEN".to_owned(), "env:PW".to_owned()), ("PW".to_owned(), "t".to_owned())]);
+    let settings = resolve(Layers { environment, flags: vec![flag], ..Layers::default() }).unwrap();
+    let address = settings.registry.unwrap();
+    assert_eq!((address.urls.len(), address.credentials), (2, Credentials::Bearer(Secret::new("t".to_owned()))));
+
+    let text = "[registry]\nurl = \"http://u:hunter2@r\"\nuser = \"u\"\ntoken = \"hunter2\"\nclient_cert = \"c\"\n";
+    let told = resolve(layers(text, &[], &[], &[])).unwrap_err().to_string();
+    assert!(!told.contains("hunter2"), "{told}");
+    for part in [
+        "registry.url: a URL holds no credentials",
+        "registry.user: password is missing",
+        "registry.token: a user is said",
+        "by reference",
+        "client_key is missing",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
     }
 }

@@ -8,5 +8,6 @@ pub mod names;
 pub mod object;
 pub mod position;
 pub mod reason;
+pub mod secret;
 pub mod time;
 pub mod units;

@@ -95,6 +95,7 @@ pub fn unreadable(reader: &AvroSchema, writer: &AvroSchema) -> Vec<String> {
 pub struct AvroSchema {
     types: Vec<Type>,
     root: usize,
+    canonical: String,
     fingerprint: String,
 }
 
@@ -162,21 +163,27 @@ impl AvroSchema {
         apache_avro::Schema::parse_str(text).map_err(|e| SchemaError::NotAvro { cause: e.to_string() })?;
         let mut arena = Arena::default();
         let root = arena.read(&json, "")?;
-        Ok(Self { types: arena.types, root, fingerprint: fingerprint(&json) })
+        let mut canonical = String::with_capacity(text.len());
+        write_sorted(&json, &mut canonical);
+        let fingerprint = fingerprint(&canonical);
+        Ok(Self { types: arena.types, root, canonical, fingerprint })
     }
 
-    /// SHA-256, in hex, of the schema's JSON with sorted keys and without spaces. Unlike Avro's parsing canonical
-    /// form it covers defaults, aliases and logical types, because a change of those is a new version.
+    /// The schema's JSON with sorted keys and without spaces. Unlike Avro's parsing canonical form it keeps
+    /// defaults, aliases and logical types, because a change of those is a new version.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    /// SHA-256 of [`AvroSchema::canonical`], in hex.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 }
 
-fn fingerprint(json: &Value) -> String {
+fn fingerprint(canonical: &str) -> String {
     use sha2::{Digest, Sha256};
-    let mut text = String::new();
-    write_sorted(json, &mut text);
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(canonical.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn write_sorted(json: &Value, out: &mut String) {

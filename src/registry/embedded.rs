@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::names::{SchemaId, SchemaVersion, Subject};
 use crate::lake::layout::{hive_escape, key};
-use crate::registry::compatibility::{AvroSchema, check};
-use crate::registry::{Registered, RegistryError, SchemaRegistry};
+use crate::registry::{Registered, RegistryError, SchemaRegistry, judge, parse};
 use crate::schema::options::Compatibility;
 
 const FORMAT_VERSION: u32 = 1;
@@ -132,11 +131,6 @@ impl EmbeddedRegistry {
     }
 }
 
-fn fingerprint(schema: &str) -> Result<String, RegistryError> {
-    let parsed = AvroSchema::parse(schema).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
-    Ok(parsed.fingerprint().to_owned())
-}
-
 fn unreachable(error: Error) -> RegistryError {
     RegistryError::Unreachable { detail: error.to_string() }
 }
@@ -169,23 +163,14 @@ fn mode_key(subject: &Subject) -> Path {
 impl SchemaRegistry for EmbeddedRegistry {
     async fn register(&self, subject: &Subject, schema: &str) -> Result<Registered, RegistryError> {
         let json: serde_json::Value = serde_json::from_str(schema).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
-        let text = json.to_string();
-        let fingerprint = fingerprint(&text)?;
+        let candidate = parse(schema)?;
         // Every turn lost means that somebody else's version was given: progress, but not ours for ever.
         for _ in 0..TURNS_MAX {
             let known = self.versions(subject).await?;
-            for version in &known {
-                if self::fingerprint(&version.schema)? == fingerprint {
-                    return Ok(version.clone());
-                }
+            if let Some(version) = judge(subject, self.mode(subject).await?, &known, &candidate)? {
+                return Ok(version);
             }
-            let mode = self.mode(subject).await?;
-            let texts: Vec<&str> = known.iter().map(|v| v.schema.as_str()).collect();
-            let messages = check(mode, &texts, &text).map_err(|e| RegistryError::SchemaInvalid { detail: e.to_string() })?;
-            if !messages.is_empty() {
-                return Err(RegistryError::Incompatible { subject: subject.clone(), mode, messages });
-            }
-            let id = self.id_of(&fingerprint, &json).await?;
+            let id = self.id_of(candidate.fingerprint(), &json).await?;
             let text = self.by_id(id).await?;
             let version = known.last().map_or(1, |v| v.version.0 + 1);
             let file = VersionFile { format_version: FORMAT_VERSION, subject: subject.to_string(), version, id: id.0 };

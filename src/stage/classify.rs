@@ -23,7 +23,6 @@ use crate::format::reader::ReadError;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
-use crate::registry::compatibility::check;
 use crate::registry::{Registered, RegistryError, SchemaRegistry};
 use crate::schema::avro;
 use crate::schema::drift::RegisteredSchema;
@@ -251,9 +250,11 @@ impl Stage for Classify {
         };
         let mut evolves = evolved_text(&observed, &input.dataset);
         if let Some(schema) = &evolves {
-            let mode = self.registry.mode(subject).await.map_err(unreachable)?;
-            let texts: Vec<&str> = versions.iter().map(|v| v.schema.as_str()).collect();
-            let refused = check(mode, &texts, schema).map_or(true, |messages| !messages.is_empty());
+            let refused = match self.registry.accepts(subject, schema).await {
+                Ok(()) => false,
+                Err(RegistryError::Incompatible { .. } | RegistryError::SchemaInvalid { .. }) => true,
+                Err(e) => return Err(unreachable(e)),
+            };
             if refused {
                 observed = match self.pass(input, &dataset, registered, true).await? {
                     Ok(observed) => observed,
