@@ -83,12 +83,17 @@ pub struct Options {
     pub limits: Limits,
     /// `host:port,…` of a Kafka cluster; `None` is the embedded log in the state folder.
     pub kafka: Option<String>,
+    /// Stands before every topic, group and transactional id: installations of one cluster differ in it.
+    pub prefix: String,
     /// A registry over HTTP; `None` is the one in the lake.
     pub registry: Option<Address>,
 }
 
 /// Partitions of a new log nobody configured.
 const PARTITIONS: u32 = 4;
+
+/// What stands before the names of topics where nothing else is said.
+pub const PREFIX: &str = "lakegate.";
 
 impl Options {
     /// Sane defaults around what must be named.
@@ -108,6 +113,7 @@ impl Options {
             durability: Durability::Sync,
             limits: Limits::default(),
             kafka: None,
+            prefix: PREFIX.to_owned(),
             registry: None,
         }
     }
@@ -225,7 +231,7 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
     if let Some(state) = &options.state {
         remember_lake(state, &id, &name)?;
     }
-    let topics = Topics::new("lakegate.", partitions(broker.reader().as_ref(), options).await?, options.retention);
+    let topics = Topics::new(&options.prefix, partitions(broker.reader().as_ref(), options).await?, options.retention);
     broker.ensure(&topics.specs()).await?;
     if let Some(brokers) = &options.kafka {
         belong_to(&broker, &topics, &id, (brokers, &name)).await?;
@@ -283,7 +289,7 @@ fn open_broker(options: &Options, clock: &Arc<dyn Clock>) -> Result<Opening, Sta
         (Some(brokers), state) => {
             let instance = state.as_deref().map(crate::app::instance::claim).transpose()?;
             let mut kafka = crate::broker::kafka::Options::new(brokers, &worker_name(instance.as_ref()));
-            kafka.group_prefix = "lakegate.".to_owned();
+            kafka.group_prefix.clone_from(&options.prefix);
             Ok(Opening { broker: Arc::new(crate::broker::kafka::KafkaBroker::open(kafka, clock)?), embedded: None, instance })
         }
         #[cfg(not(feature = "kafka"))]
@@ -298,7 +304,7 @@ fn worker_name(instance: Option<&Instance>) -> String {
 
 /// Partitions of the log: as it was begun.
 async fn partitions(reader: &dyn Reader, options: &Options) -> Result<u32, StartError> {
-    let landing = Topics::new("lakegate.", PARTITIONS, options.retention).name(Topic::Landing);
+    let landing = Topics::new(&options.prefix, PARTITIONS, options.retention).name(Topic::Landing);
     match (reader.partitions(&landing).await, options.partitions) {
         (Ok(has), Some(wanted)) if has != wanted => Err(StartError::Partitions { has, wanted }),
         (Ok(has), _) => Ok(has),

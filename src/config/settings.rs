@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::file::Entry;
+use super::file::{Entry, Value};
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
 use super::registry;
-use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
+use super::section::{List, Reading, Refused, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
 use crate::app::sources::Source;
-use crate::app::wiring::Options;
+use crate::app::wiring::{Options, PREFIX};
 use crate::broker::PollLimit;
 use crate::broker::embedded::Durability;
 use crate::contract::fault::nearest;
-use crate::domain::names::StageName;
+use crate::domain::names::{StageName, TopicName};
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
 use crate::pipeline::runner::Limits;
@@ -40,6 +40,7 @@ pub struct Settings {
     pub state: PathBuf,
     /// `host:port,…` of a cluster.
     pub kafka: Option<String>,
+    pub prefix: String,
     /// A registry over HTTP.
     pub registry: Option<Address>,
     pub sources: Vec<Source>,
@@ -120,6 +121,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     section.finish(reading);
     let mut section = Section::open(&root, "kafka", reading);
     let kafka = section.optional("brokers", reading, text).map(|b| b.value);
+    let prefix = section.or("prefix", PREFIX.to_owned(), reading, prefix_of_names);
     section.finish(reading);
     let registry = registry::read(&root, reading);
     let run = read_run(Section::open(&root, "run", reading), reading);
@@ -133,7 +135,17 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, kafka, registry, sources, run, log, limits, logging, shown }, problems)
+    (Settings { lake, contracts, reload, state, kafka, prefix, registry, sources, run, log, limits, logging, shown }, problems)
+}
+
+/// What topics can be named with: the longest of ours after it fits too.
+fn prefix_of_names(value: &Value) -> Result<String, Refused> {
+    let prefix = text(value)?;
+    let longest = StageName::ALL.iter().map(|s| format!("{prefix}changelog.{s}")).max_by_key(String::len).unwrap_or_default();
+    match longest.parse::<TopicName>() {
+        Ok(_) => Ok(prefix),
+        Err(e) => Err(Refused { message: e.to_string(), remedy: Some("such as lakegate. or team.lakegate.".to_owned()) }),
+    }
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.
@@ -237,6 +249,7 @@ impl Settings {
             durability,
             limits: self.limits,
             kafka: self.kafka,
+            prefix: self.prefix,
             registry: self.registry,
         })
     }
