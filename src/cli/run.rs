@@ -14,6 +14,7 @@ use crate::app::contracts::ReadError;
 use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::shutdown::{self, Leave, Signal};
+use crate::app::sources::SourceError;
 use crate::app::wiring::{Options, StartError};
 use crate::broker::LogError;
 use crate::cli::config::{layers, refused};
@@ -137,9 +138,16 @@ impl Watcher for Terminal {
     }
 }
 
+/// The store answers, and will go on refusing.
+fn is_denied(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+}
+
 /// Exit code of a failed run.
 pub fn code_of(error: &RunError) -> u8 {
     match error {
+        RunError::Start(StartError::Probe { source, .. }) if source.is_lasting() => exit::USAGE,
+        RunError::Start(StartError::Source(SourceError::Reach { source, .. })) if !is_denied(source) => exit::UNREACHABLE,
         RunError::Start(
             StartError::Registry(_)
             | StartError::Store(_)

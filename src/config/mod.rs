@@ -13,6 +13,7 @@
 pub mod file;
 pub mod overlay;
 pub mod problem;
+pub mod s3;
 pub mod secret;
 pub mod section;
 pub mod settings;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::file::Entry;
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
+use super::s3;
 use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
 use crate::app::sources::Source;
@@ -16,6 +18,7 @@ use crate::contract::fault::nearest;
 use crate::domain::names::StageName;
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
+use crate::lake::url::Stores;
 use crate::pipeline::runner::Limits;
 use crate::telemetry::logging::{LogFormat, LogLevel};
 
@@ -38,6 +41,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// `host:port,…` of a cluster.
     pub kafka: Option<String>,
+    /// `[s3]`.
+    pub stores: Stores,
     pub sources: Vec<Source>,
     pub run: Run,
     pub log: Log,
@@ -75,7 +80,7 @@ pub struct Log {
 }
 
 /// The sections there are.
-pub const SECTIONS: [&str; 9] = ["lake", "contracts", "state", "kafka", "run", "log", "worker", "logging", sources::SECTION];
+pub const SECTIONS: [&str; 10] = ["lake", "contracts", "state", s3::SECTION, "kafka", "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -113,6 +118,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let mut section = Section::open(&root, "state", reading);
     let state = section.or("dir", ".lakegate".to_owned(), reading, text).into();
     section.finish(reading);
+    let stores = Stores { s3: Arc::new(s3::read(&root, reading)) };
     let mut section = Section::open(&root, "kafka", reading);
     let kafka = section.optional("brokers", reading, text).map(|b| b.value);
     section.finish(reading);
@@ -127,7 +133,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, kafka, sources, run, log, limits, logging, shown }, problems)
+    (Settings { lake, contracts, reload, state, kafka, stores, sources, run, log, limits, logging, shown }, problems)
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.
@@ -231,6 +237,7 @@ impl Settings {
             durability,
             limits: self.limits,
             kafka: self.kafka,
+            stores: self.stores,
         })
     }
 }

@@ -48,6 +48,24 @@ url = "./contracts"
 reload = "3s"
 [state]
 dir = "/var/lib/lakegate"
+[s3]
+endpoint = "https://store.one:9000"
+region = "eu"
+path_style = false
+allow_http = false
+anonymous = false
+ca = "/etc/ca.pem"
+timeout = "4m"
+connect_timeout = "1s"
+access_key_id = "env:S3_ID"
+secret_access_key = "env:S3_SECRET"
+[s3.buckets.landing]
+endpoint = "http://localhost:1"
+region = "us"
+path_style = true
+allow_http = true
+anonymous = true
+ca = "/etc/other.pem"
 [kafka]
 brokers = "one:9092,two:9092"
 [run]
@@ -93,7 +111,10 @@ address = "127.0.0.1:8080"
 
 #[test]
 fn a_whole_file_becomes_the_options_of_a_process() {
-    let settings = resolve(layers(WHOLE, &[], &[], &[])).unwrap();
+    let keys = [("S3_ID", "k"), ("S3_SECRET", "hunter2"), ("AWS_REGION", "x")];
+    let settings = resolve(layers(WHOLE, &keys, &[], &[])).unwrap();
+    assert_eq!(said(&settings, "s3.secret_access_key").0, "*** (env:S3_SECRET)");
+    assert!(!format!("{settings:?}").contains("hunter2"));
     assert!(settings.shown.iter().filter(|s| matches!(s.origin, Origin::Default)).all(|s| s.value.is_none() || s.key.ends_with("bucket")));
     assert_eq!(settings.run.drain, Span::from_secs(60));
     assert_eq!(settings.logging.level.as_ref().map(ToString::to_string).as_deref(), Some("warn,lakegate::stage=debug"));
@@ -107,6 +128,16 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     assert_eq!((options.poll, options.partitions), (Span::from_secs(5), Some(8)));
     assert_eq!((options.retention, options.retain_every), (Span::from_secs(14 * 86_400), Span::from_secs(600)));
     assert_eq!(options.durability, Durability::Buffer);
+    let s3 = &options.stores.s3;
+    assert_eq!((s3.timeout, s3.connect_timeout), (Span::from_secs(240), Span::from_secs(1)));
+    let (lake, landing) = (s3.reach("lake"), s3.reach("landing"));
+    assert_eq!((lake.endpoint.as_deref(), lake.allow_http, lake.path_style), (Some("https://store.one:9000"), Some(false), Some(false)));
+    assert_eq!(
+        (landing.endpoint.as_deref(), landing.region.as_deref(), landing.anonymous),
+        (Some("http://localhost:1"), Some("us"), Some(true))
+    );
+    assert_eq!(landing.keys.map(|k| (k.id, k.secret)), Some(("k".to_owned(), "hunter2".to_owned())), "said for all buckets");
+    assert_eq!(s3.environment.get("AWS_REGION"), Some("x"));
     assert_eq!(options.kafka.as_deref(), Some("one:9092,two:9092"));
     let Limits { poll, inflight_objects, inflight_bytes, transaction_objects, attempts } = options.limits;
     assert_eq!((attempts, options.reload), (5, Span::from_secs(3)));
@@ -267,6 +298,14 @@ address = "0.0.0.0:1"
     lakegate.toml:1: source: wants a list of tables, found a whole number; write [[source]]
     lakegate.toml:2: lake: wants a table, found a whole number; write [lake]
     "##);
+}
+
+#[test]
+fn faults_of_stores_name_their_bucket() {
+    let text = "[s3]\nendpoint = \"localhost:9000\"\naccess_key_id = \"AKIA\"\nbuckets = 1\ntimeot = \"1s\"\n";
+    insta::assert_snapshot!(problems(text, &[("LAKEGATE__S3__BUCKETS", "x")], &[], &[]), @"");
+    let text = "[s3.buckets.raw]\nendpoint = \"https://host/path\"\nregoin = \"eu\"\nsession_token = \"env:T\"\n[s3.buckets]\nlake = 1\n";
+    insta::assert_snapshot!(problems(text, &[("T", "t")], &[], &[]), @"");
 }
 
 #[test]
