@@ -191,14 +191,17 @@ fn failed(swept: &mut Swept, objects: u64, error: &object_store::Error) {
 /// Names are made of contents, so an orphan may be written again by whoever needs the same bytes.
 async fn look(lake: &Arc<dyn ObjectStore>, meta: ObjectMeta) -> Look {
     match lake.head(&meta.location).await {
-        // Whole seconds: some servers list finer times than a header can say.
-        Ok(found) if found.last_modified.timestamp() == meta.last_modified.timestamp() && found.e_tag == meta.e_tag => {
-            Look::Unchanged(meta.location)
-        }
+        Ok(found) if is_same(&meta, &found) => Look::Unchanged(meta.location),
         Ok(_) => Look::Revived,
         Err(object_store::Error::NotFound { .. }) => Look::Gone,
         Err(e) => Look::Failed(e),
     }
+}
+
+/// Whether a look finds what was listed. Whole seconds, as some servers list finer times than a header can say; and
+/// some list no e-tags.
+fn is_same(listed: &ObjectMeta, found: &ObjectMeta) -> bool {
+    found.last_modified.timestamp() == listed.last_modified.timestamp() && (listed.e_tag.is_none() || listed.e_tag == found.e_tag)
 }
 
 /// Everything that open plans and the records of the log name.

@@ -303,9 +303,20 @@ address = "0.0.0.0:1"
 #[test]
 fn faults_of_stores_name_their_bucket() {
     let text = "[s3]\nendpoint = \"localhost:9000\"\naccess_key_id = \"AKIA\"\nbuckets = 1\ntimeot = \"1s\"\n";
-    insta::assert_snapshot!(problems(text, &[("LAKEGATE__S3__BUCKETS", "x")], &[], &[]), @"");
+    insta::assert_snapshot!(problems(text, &[("LAKEGATE__S3__BUCKETS", "x")], &[], &[]), @r##"
+    lakegate.toml:1: s3: an access key has an id and a secret; say both access_key_id and secret_access_key, or neither: the environment's are taken then
+    lakegate.toml:2: s3.endpoint: "localhost:9000" is no endpoint; write https://host or https://host:port
+    lakegate.toml:3: s3.access_key_id: a secret is said by reference; write env:NAME or file:PATH
+    lakegate.toml:5: s3.timeot: unknown key; did you mean timeout?
+    LAKEGATE__S3__BUCKETS: s3.buckets: wants a table, found text; write [s3.buckets.NAME] in the file
+    "##);
     let text = "[s3.buckets.raw]\nendpoint = \"https://host/path\"\nregoin = \"eu\"\nsession_token = \"env:T\"\n[s3.buckets]\nlake = 1\n";
-    insta::assert_snapshot!(problems(text, &[("T", "t")], &[], &[]), @"");
+    insta::assert_snapshot!(problems(text, &[("T", "t")], &[], &[]), @r##"
+    lakegate.toml:1: s3.buckets.raw: an access key has an id and a secret; say both access_key_id and secret_access_key, or neither: the environment's are taken then
+    lakegate.toml:2: s3.buckets.raw.endpoint: "https://host/path" is no endpoint; write https://host or https://host:port
+    lakegate.toml:3: s3.buckets.raw.regoin: unknown key; did you mean region?
+    lakegate.toml:6: s3.buckets.lake: wants a table, found a whole number; write [s3.buckets.lake]
+    "##);
 }
 
 #[test]

@@ -288,7 +288,8 @@ fn thinned(page: &Bytes) -> Thinned {
                 continue;
             }
             let is_empty = element(page, "Size", inner).is_some_and(|size| &page[size] == b"0");
-            if !is_prefix && !(key.ends_with('/') && is_empty) {
+            let is_folder_marker = key.ends_with('/') && is_empty;
+            if !(is_prefix || is_folder_marker) {
                 left_out.push(key);
             }
             cuts.push(whole);
