@@ -109,10 +109,12 @@ kind = "webhook"
 address = "127.0.0.1:8080"
 "#;
 
+/// What [`WHOLE`] finds in the environment.
+const KEYS: [(&str, &str); 3] = [("S3_ID", "k"), ("S3_SECRET", "hunter2"), ("AWS_REGION", "x")];
+
 #[test]
 fn a_whole_file_becomes_the_options_of_a_process() {
-    let keys = [("S3_ID", "k"), ("S3_SECRET", "hunter2"), ("AWS_REGION", "x")];
-    let settings = resolve(layers(WHOLE, &keys, &[], &[])).unwrap();
+    let settings = resolve(layers(WHOLE, &KEYS, &[], &[])).unwrap();
     assert_eq!(said(&settings, "s3.secret_access_key").0, "*** (env:S3_SECRET)");
     assert!(!format!("{settings:?}").contains("hunter2"));
     assert!(settings.shown.iter().filter(|s| matches!(s.origin, Origin::Default)).all(|s| s.value.is_none() || s.key.ends_with("bucket")));
@@ -173,7 +175,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
         SourceFlag::Notices { name: "n.jsonl".into(), path: "x/n.jsonl".into() },
         SourceFlag::Webhook { address: "127.0.0.1:0".into() },
     ];
-    let settings = resolve(layers(WHOLE, &[], &[], &flags)).unwrap();
+    let settings = resolve(layers(WHOLE, &KEYS, &[], &flags)).unwrap();
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
