@@ -32,7 +32,7 @@ pub struct RunArgs {
     /// environment over the file. Without this flag no file is read, whatever lies in the folder.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where files land: [NAME=]URL, a folder or file://…; NAME is the bucket. Several are allowed.
+    /// Where files land: [NAME=]URL, a folder, file://… or s3://bucket[/prefix]; NAME is the bucket. Several are allowed.
     #[arg(long, value_name = "[NAME=]URL", value_parser = crate::cli::named)]
     pub landing: Vec<(String, String)>,
     /// A file of notifications, one JSON document a line, read on as it grows. Several are allowed.
@@ -41,7 +41,7 @@ pub struct RunArgs {
     /// Take notifications over HTTP here: POST /notices at HOST:PORT.
     #[arg(long, value_name = "HOST:PORT")]
     pub webhook: Option<String>,
-    /// Where tables are published: a folder or file://…
+    /// Where tables are published: a folder, file://… or s3://bucket[/prefix]
     #[arg(long, value_name = "URL")]
     pub lake: Option<String>,
     /// Contracts (*.yaml): a folder, one file or a URL. Looked at while running: a change comes into force by itself.
