@@ -6,79 +6,26 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use lakegate::lake::local::{LocalLake, Sync};
-use lakegate::lake::{identity, probe};
+use lakegate::lake::probe;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, WriteMultipart};
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
-async fn put(store: &Arc<dyn ObjectStore>, at: &str, bytes: &str, mode: PutMode) -> Result<Option<String>, Error> {
-    store.put_opts(&Path::from(at), PutPayload::from(bytes.to_owned()), PutOptions::from(mode)).await.map(|r| r.e_tag)
-}
+#[path = "suites/lake.rs"]
+mod suite;
 
-async fn text(store: &Arc<dyn ObjectStore>, at: &str) -> String {
-    String::from_utf8(store.get(&Path::from(at)).await.unwrap().bytes().await.unwrap().to_vec()).unwrap()
-}
-
-fn at_etag(e_tag: Option<String>) -> PutMode {
-    PutMode::Update(UpdateVersion { e_tag, version: None })
-}
-
-async fn contract(store: Arc<dyn ObjectStore>) {
-    // Create: once.
-    put(&store, "t/a", "1", PutMode::Create).await.unwrap();
-    assert!(matches!(put(&store, "t/a", "2", PutMode::Create).await, Err(Error::AlreadyExists { .. })));
-    assert_eq!(text(&store, "t/a").await, "1");
-    let creates = (0..8).map(|n| put(&store, "t/race", ["0", "1", "2", "3", "4", "5", "6", "7"][n], PutMode::Create));
-    let won: Vec<usize> =
-        futures::future::join_all(creates).await.into_iter().enumerate().filter(|(_, r)| r.is_ok()).map(|(n, _)| n).collect();
-    assert_eq!(won.len(), 1, "exactly one create wins");
-    assert_eq!(text(&store, "t/race").await, won[0].to_string());
-
-    // Update: only of the version that was seen.
-    let e_tag = store.head(&Path::from("t/a")).await.unwrap().e_tag;
-    assert!(matches!(put(&store, "t/a", "x", at_etag(Some("0-0-0".into()))).await, Err(Error::Precondition { .. })));
-    let updates = (0..8).map(|n| put(&store, "t/a", ["a", "b", "c", "d", "e", "f", "g", "h"][n], at_etag(e_tag.clone())));
-    let won = futures::future::join_all(updates).await.into_iter().filter(Result::is_ok).count();
-    assert_eq!(won, 1, "exactly one update wins");
-    assert!(put(&store, "t/none", "x", at_etag(e_tag)).await.is_err(), "an update never creates");
-    let returned = put(&store, "t/a", "again", PutMode::Overwrite).await.unwrap();
-    assert_eq!(store.head(&Path::from("t/a")).await.unwrap().e_tag, returned, "a put answers the e-tag a head shows");
-
-    // Reading: ranges, conditions, absence.
-    assert_eq!(store.get_range(&Path::from("t/a"), 1..3).await.unwrap(), "ga");
-    let moved = GetOptions { if_match: Some("0-0-0".into()), ..GetOptions::default() };
-    assert!(matches!(store.get_opts(&Path::from("t/a"), moved).await, Err(Error::Precondition { .. })));
-    assert!(matches!(store.get(&Path::from("t/missing")).await, Err(Error::NotFound { .. })));
-
-    // Listing shows whole objects and nothing temporary; a large one arrives in parts.
-    let mut write = WriteMultipart::new(store.put_multipart(&Path::from("t/large")).await.unwrap());
-    for _ in 0..20 {
-        write.write(&vec![7u8; 1 << 20]);
-    }
-    write.finish().await.unwrap();
-    let listed: Vec<String> = store.list(Some(&Path::from("t"))).map_ok(|o| o.location.to_string()).try_collect().await.unwrap();
-    let mut sorted = listed.clone();
-    sorted.sort();
-    assert_eq!(sorted, ["t/a", "t/large", "t/race"]);
-    assert_eq!(store.head(&Path::from("t/large")).await.unwrap().size, 20 << 20);
-    store.delete(&Path::from("t/large")).await.unwrap();
-    assert!(store.head(&Path::from("t/large")).await.is_err());
-
-    probe::conditional_puts(&store, "contract").await.unwrap();
-    assert_eq!(identity::claim(&store, "first").await.unwrap(), "first");
-    assert_eq!(identity::claim(&store, "second").await.unwrap(), "first", "a lake keeps its id");
-}
+use suite::{Writers, at_etag, contract, put, text};
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    contract(Arc::new(InMemory::new())).await;
+    contract(Arc::new(InMemory::new()), Writers::Eight).await;
 }
 
 #[tokio::test]
 async fn a_directory_keeps_the_contract() {
     for sync in [Sync::Always, Sync::Never] {
         let folder = tempfile::tempdir().unwrap();
-        contract(Arc::new(LocalLake::open(folder.path(), sync).unwrap())).await;
+        contract(Arc::new(LocalLake::open(folder.path(), sync).unwrap()), Writers::Eight).await;
         let left: Vec<_> = std::fs::read_dir(folder.path().join("t")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(left.iter().all(|n| !n.to_string_lossy().contains('#')), "{left:?}");
     }

@@ -11,7 +11,7 @@ use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt};
 use crate::admission::layout::Layout;
 use crate::contract::lint::lint_with;
 use crate::contract::parse::parse;
-use crate::lake::url;
+use crate::lake::url::{self, Stores};
 use crate::stage::catalog::Dataset;
 
 /// Largest contract or schema that is read.
@@ -96,16 +96,16 @@ impl Shelf {
     ///
     /// # Errors
     /// When it cannot be opened, or is not there.
-    pub fn open(at: &str) -> Result<Self, url::OpenError> {
+    pub fn open(at: &str, stores: &Stores) -> Result<Self, url::OpenError> {
         let file = url::local_path(at)?.filter(|path| path.is_file());
         let Some((file, name)) = file.as_ref().and_then(|f| Some((f, f.file_name()?.to_str()?))) else {
             let place = at.trim_end_matches('/').to_owned();
-            return Ok(Self { store: url::open_existing(at)?, place, only: None });
+            return Ok(Self { store: stores.open_existing(at)?, place, only: None });
         };
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(FsPath::new("."));
         let only = Path::parse(name).map_err(|e| url::OpenError::Store { url: at.to_owned(), source: e.into() })?;
         let place = at.strip_suffix(name).unwrap_or("").trim_end_matches('/').to_owned();
-        Ok(Self { store: url::open_existing(&folder.to_string_lossy())?, place, only: Some(only) })
+        Ok(Self { store: stores.open_existing(&folder.to_string_lossy())?, place, only: Some(only) })
     }
 
     /// As it was named.
@@ -267,8 +267,8 @@ fn resolve(contract: &Path, path: &str) -> Option<Path> {
 ///
 /// # Errors
 /// Every fault at once; or the place cannot be read.
-pub async fn load(at: &str) -> Result<Vec<Arc<Dataset>>, ReadError> {
-    let reading = Shelf::open(at)?.read().await.map_err(|source| ReadError::Store { place: at.to_owned(), source })?;
+pub async fn load(at: &str, stores: &Stores) -> Result<Vec<Arc<Dataset>>, ReadError> {
+    let reading = Shelf::open(at, stores)?.read().await.map_err(|source| ReadError::Store { place: at.to_owned(), source })?;
     Ok(reading.datasets()?)
 }
 
@@ -276,8 +276,8 @@ pub async fn load(at: &str) -> Result<Vec<Arc<Dataset>>, ReadError> {
 ///
 /// # Errors
 /// Its faults; or there is not exactly one.
-pub async fn one(at: &str) -> Result<Arc<Dataset>, ReadError> {
-    let mut datasets = load(at).await?;
+pub async fn one(at: &str, stores: &Stores) -> Result<Arc<Dataset>, ReadError> {
+    let mut datasets = load(at, stores).await?;
     match (datasets.pop(), datasets.len()) {
         (Some(dataset), 0) => Ok(dataset),
         (_, n) => Err(LoadError { faults: vec![format!("{at} holds {} contracts; name the file of one", n + 1)] }.into()),

@@ -135,7 +135,7 @@ pub async fn demo(folder: &Path, clock: Arc<dyn Clock>, narrator: &mut dyn Narra
         "repairing the contract, never the raw file: decimal commas are a dialect, so {repaired} is replayed with allow_type_coercion: full"
     ));
     repair(folder)?;
-    let repairs = contracts::load(&options.contracts).await.map_err(|e| RunError::from(StartError::from(e)))?;
+    let repairs = contracts::load(&options.contracts, &options.stores).await.map_err(|e| RunError::from(StartError::from(e)))?;
     put_in_force(repairs, &running.engine.catalog, running.engine.registry.as_ref()).await.map_err(RunError::from)?;
     let landed = running.board.totals().objects.landed;
     replay(&running, &repaired, today).await?;

@@ -23,6 +23,7 @@ use crate::domain::object::ObjectRef;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
+use crate::lake::url::Stores;
 use crate::pipeline::claim::check_in;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
@@ -226,8 +227,8 @@ impl Desk {
     ///
     /// # Errors
     /// When the folder or its lake cannot be opened, or a process has the folder.
-    pub async fn offline(state: &Path, lake: &str, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let options = Options::new(Vec::new(), lake.to_owned(), String::new(), Some(state.to_owned()));
+    pub async fn offline(state: &Path, lake: &str, stores: Stores, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let options = Options { stores, ..Options::new(Vec::new(), lake.to_owned(), String::new(), Some(state.to_owned())) };
         let ground = ground(&options, &clock).await?;
         let query = Query { reader: ground.broker.reader(), outlet: ground.outlet, lake: ground.lake };
         Ok(Self { query, broker: ground.broker, clock, progress: None })

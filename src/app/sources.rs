@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::net::TcpListener;
@@ -17,7 +18,7 @@ use crate::domain::names::{BucketName, StageName};
 use crate::domain::time::Span;
 use crate::event::{Family, ParseOptions};
 use crate::lake::local::Sync;
-use crate::lake::url;
+use crate::lake::url::{self, Stores};
 use crate::pipeline::runner::Halt;
 use crate::source::file::NoticeFile;
 use crate::source::landing::Intake;
@@ -87,6 +88,13 @@ impl Source {
 pub enum SourceError {
     #[error(transparent)]
     Url(#[from] url::OpenError),
+    #[error("landing {name} at {url} cannot be listed")]
+    Reach {
+        name: String,
+        url: String,
+        #[source]
+        source: object_store::Error,
+    },
     #[error("webhook {name} cannot listen on {address}; name a free address of this machine")]
     Bind {
         name: String,
@@ -115,13 +123,13 @@ fn own_prefixes(landing: &str, lake: &str) -> Vec<String> {
 ///
 /// # Errors
 /// When a store cannot be opened.
-pub fn open(sources: &[Source], lake: &str, poll: Span) -> Result<Opened, SourceError> {
+pub fn open(sources: &[Source], stores: &Stores, lake: &str, poll: Span) -> Result<Opened, SourceError> {
     let mut opened = Opened { buckets: BTreeMap::new(), pulls: Vec::new() };
     for source in sources {
         let (name, kind, wait) = match source {
             Source::Webhook(_) => continue,
             Source::Landing(landing) => {
-                let store = url::open(&landing.url, Sync::Never)?;
+                let store = stores.open(&landing.url, Sync::Never)?;
                 opened.buckets.insert(landing.bucket.to_string(), Arc::clone(&store));
                 let listing =
                     Listing::new(landing.bucket.clone(), store, landing.prefix.clone()).skipping(own_prefixes(&landing.url, lake));
@@ -135,6 +143,22 @@ pub fn open(sources: &[Source], lake: &str, poll: Span) -> Result<Opened, Source
         opened.pulls.push(PullSource { name: name.clone(), kind, poll: wait.unwrap_or(poll) });
     }
     Ok(opened)
+}
+
+/// Asks every bucket behind a server for its first page, so that a wrong name or key is told at the start and not
+/// only by a bridge that waits.
+///
+/// # Errors
+/// `Reach` when one is not there, does not let us list, or does not answer.
+pub async fn reach(sources: &[Source], opened: &Opened) -> Result<(), SourceError> {
+    for source in sources {
+        let Source::Landing(Landing { name, bucket, url, prefix, .. }) = source else { continue };
+        let Some(store) = opened.buckets.get(bucket.as_str()).filter(|_| url::is_remote(url)) else { continue };
+        if let Some(Err(source)) = store.list(prefix.as_ref()).next().await {
+            return Err(SourceError::Reach { name: name.clone(), url: url.clone(), source });
+        }
+    }
+    Ok(())
 }
 
 /// A webhook on its address, not yet served.

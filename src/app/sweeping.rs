@@ -19,8 +19,10 @@ use crate::sweep::{self, Fate, Live, Staged};
 use crate::wire::codec::CodecError;
 use crate::wire::records::{QuarantineLetter, StagedBatch};
 
-/// Objects asked and removed at once.
-const REMOVALS_AT_ONCE: usize = 16;
+/// Objects looked at at once.
+const LOOKS_AT_ONCE: usize = 16;
+/// Objects removed with one request, where a store can.
+const REMOVALS_IN_BATCH: usize = 100;
 /// Orphans removed by one order; the next one goes on.
 const ORPHANS_MAX: usize = 1_000_000;
 /// Removed objects an answer names.
@@ -131,24 +133,48 @@ fn staged(meta: &ObjectMeta) -> Staged {
     Staged { key: meta.location.to_string(), bytes: meta.size, modified: Timestamp::from_millis(meta.last_modified.timestamp_millis()) }
 }
 
-/// How one removal ended.
-enum Removal {
-    Removed,
+/// What one orphan is found to be when it is looked at once more.
+enum Look {
+    Unchanged(Path),
+    Gone,
     Revived,
     Failed(object_store::Error),
 }
 
+/// In batches: a bucket removes many objects with one request. Small ones, so that little time lies between look and removal.
 async fn remove(lake: &Arc<dyn ObjectStore>, orphans: Vec<ObjectMeta>, swept: &mut Swept) {
     let all = orphans.len() as u64;
-    let mut removals = futures::stream::iter(orphans.into_iter().map(|meta| remove_one(lake, meta))).buffer_unordered(REMOVALS_AT_ONCE);
-    while let Some(removal) = removals.next().await {
-        match removal {
-            Removal::Removed => swept.removed += 1,
-            Removal::Revived => swept.revived += 1,
-            Removal::Failed(e) => {
-                swept.failed += 1;
-                tracing::warn!(error = %e, "a staged object could not be removed");
+    let mut orphans = orphans.into_iter();
+    loop {
+        let batch: Vec<ObjectMeta> = orphans.by_ref().take(REMOVALS_IN_BATCH).collect();
+        if batch.is_empty() {
+            return;
+        }
+        let mut unchanged = Vec::with_capacity(batch.len());
+        let mut looks = futures::stream::iter(batch.into_iter().map(|meta| look(lake, meta))).buffer_unordered(LOOKS_AT_ONCE);
+        while let Some(look) = looks.next().await {
+            match look {
+                Look::Unchanged(at) => unchanged.push(at),
+                Look::Gone => swept.removed += 1,
+                Look::Revived => swept.revived += 1,
+                Look::Failed(e) => failed(swept, 1, &e),
             }
+        }
+        let mut left = unchanged.len() as u64;
+        let mut deleted = lake.delete_stream(futures::stream::iter(unchanged).map(Ok).boxed());
+        let mut last = None;
+        while let Some(deletion) = deleted.next().await {
+            match deletion {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {
+                    swept.removed += 1;
+                    left -= 1;
+                }
+                Err(e) => last = Some(e),
+            }
+        }
+        // A request that failed as a whole answers once for all of its objects.
+        if let Some(e) = last {
+            failed(swept, left, &e);
         }
         let done = swept.removed + swept.revived + swept.failed;
         if done.is_multiple_of(PROGRESS_EVERY) {
@@ -157,18 +183,25 @@ async fn remove(lake: &Arc<dyn ObjectStore>, orphans: Vec<ObjectMeta>, swept: &m
     }
 }
 
-/// Names are made of contents, so an orphan may be written again by whoever needs the same bytes: it is looked at once more.
-async fn remove_one(lake: &Arc<dyn ObjectStore>, meta: ObjectMeta) -> Removal {
+fn failed(swept: &mut Swept, objects: u64, error: &object_store::Error) {
+    swept.failed += objects;
+    tracing::warn!(objects, error = %error, "staged objects could not be removed");
+}
+
+/// Names are made of contents, so an orphan may be written again by whoever needs the same bytes.
+async fn look(lake: &Arc<dyn ObjectStore>, meta: ObjectMeta) -> Look {
     match lake.head(&meta.location).await {
-        Ok(found) if found.last_modified == meta.last_modified && found.e_tag == meta.e_tag => {}
-        Ok(_) => return Removal::Revived,
-        Err(object_store::Error::NotFound { .. }) => return Removal::Removed,
-        Err(e) => return Removal::Failed(e),
+        Ok(found) if is_same(&meta, &found) => Look::Unchanged(meta.location),
+        Ok(_) => Look::Revived,
+        Err(object_store::Error::NotFound { .. }) => Look::Gone,
+        Err(e) => Look::Failed(e),
     }
-    match lake.delete(&meta.location).await {
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => Removal::Removed,
-        Err(e) => Removal::Failed(e),
-    }
+}
+
+/// Whether a look finds what was listed. Whole seconds, as some servers list finer times than a header can say; and
+/// some list no e-tags.
+fn is_same(listed: &ObjectMeta, found: &ObjectMeta) -> bool {
+    found.last_modified.timestamp() == listed.last_modified.timestamp() && (listed.e_tag.is_none() || listed.e_tag == found.e_tag)
 }
 
 /// Everything that open plans and the records of the log name.

@@ -27,7 +27,8 @@ use crate::domain::names::StageName;
 use crate::domain::position::{Partition, TopicPartition};
 use crate::domain::time::Span;
 use crate::lake::local::Sync;
-use crate::lake::{identity, probe, url};
+use crate::lake::url::{self, Stores};
+use crate::lake::{identity, probe};
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::runner::{Halt, Limits, Runner, Surroundings};
 use crate::pipeline::topics::{Topic, Topics};
@@ -87,6 +88,8 @@ pub struct Options {
     pub prefix: String,
     /// A registry over HTTP; `None` is the one in the lake.
     pub registry: Option<Address>,
+    /// How landing, lake and contracts are reached.
+    pub stores: Stores,
 }
 
 /// Partitions of a new log nobody configured.
@@ -115,6 +118,7 @@ impl Options {
             kafka: None,
             prefix: PREFIX.to_owned(),
             registry: None,
+            stores: Stores::default(),
         }
     }
 }
@@ -220,9 +224,10 @@ pub struct Ground {
 /// By what could not be opened.
 pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground, StartError> {
     let sync = if options.durability == Durability::Sync { Sync::Always } else { Sync::Never };
-    let lake = url::open(&options.lake, sync)?;
+    let lake = options.stores.open(&options.lake, sync)?;
     let name = options.lake.clone();
-    probe::conditional_puts(&lake, &format!("start-{}", std::process::id()))
+    // In containers every process has the same id, and replicas start together.
+    probe::conditional_puts(&lake, &format!("start-{}", Uuid::new_v4()))
         .await
         .map_err(|source| StartError::Probe { lake: name.clone(), source })?;
     let id =
@@ -368,7 +373,9 @@ fn remember_lake(state: &Path, id: &str, lake: &str) -> Result<(), StartError> {
 /// # Errors
 /// By what is wrong with the options, contracts, lake or state.
 pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
-    start_on(options, sources::open(&options.sources, &options.lake, options.poll)?, clock).await
+    let opened = sources::open(&options.sources, &options.stores, &options.lake, options.poll)?;
+    sources::reach(&options.sources, &opened).await?;
+    start_on(options, opened, clock).await
 }
 
 /// [`start`], with sources that are open already.
@@ -378,7 +385,7 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
 pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
     let Ground { broker, embedded, outlet, lake, registry, instance } = ground(options, &clock).await?;
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
-    let shelf = Shelf::open(&options.contracts).map_err(contracts::ReadError::from)?;
+    let shelf = Shelf::open(&options.contracts, &options.stores).map_err(contracts::ReadError::from)?;
     let mut reload = Reload::new(shelf, Arc::clone(&catalog), Arc::clone(&registry), options.reload);
     let mut waiting = Waiting::new(clock.as_ref());
     while let Err(e) = reload.start().await {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::app::control::{self, ClientError};
 use crate::app::desk::{Answer, Desk, DeskError, Request};
 use crate::app::wiring::{LAKE_FILE, StartError};
+use crate::cli::config::stores;
 use crate::cli::exit::{Unreachable, Usage};
 use crate::cli::out::Out;
 use crate::clock::SystemClock;
@@ -22,6 +23,10 @@ pub struct StateArgs {
     /// The lake, if no process runs and the state folder does not name it
     #[arg(long, value_name = "URL")]
     pub lake: Option<String>,
+    /// The file `lakegate run` was given, if no process runs and the lake is on S3: its [s3] is read. Without it the
+    /// environment says how the store is reached
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The answer of whoever has the state folder.
@@ -45,7 +50,7 @@ async fn offline(at: &StateArgs, request: Request) -> anyhow::Result<Answer> {
         Some(lake) => lake.clone(),
         None => lake_of(&at.state)?,
     };
-    let desk = Desk::offline(&at.state, &lake, Arc::new(SystemClock)).await.map_err(blame)?;
+    let desk = Desk::offline(&at.state, &lake, stores(at.config.as_deref())?, Arc::new(SystemClock)).await.map_err(blame)?;
     desk.answer(request).await.map_err(|e| match e {
         DeskError::Refused { detail } => Usage(detail).into(),
         e => anyhow::Error::new(e),

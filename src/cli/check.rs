@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::app::check::{CheckError, Checked, FileVerdict, check};
 use crate::app::contracts;
+use crate::cli::config::stores;
 use crate::cli::exit::{self, Usage, blame};
 use crate::cli::out::Out;
 use crate::clock::{Clock, SystemClock};
@@ -31,7 +32,7 @@ pub struct CheckArgs {
 /// # Errors
 /// When file or contract cannot be used.
 pub async fn run(args: &CheckArgs, out: &mut Out) -> anyhow::Result<u8> {
-    let dataset = contracts::one(&args.contract).await.map_err(blame)?;
+    let dataset = contracts::one(&args.contract, &stores(None)?).await.map_err(blame)?;
     let checked = check(&args.file, &dataset, args.key.as_deref(), SystemClock.now()).map_err(|e| match e {
         CheckError::File { file, source } => anyhow::Error::new(Usage(format!("{file}: {source}"))),
         other => other.into(),

@@ -14,8 +14,9 @@ use crate::config::file::{self, TEXT_BYTES_MAX};
 use crate::config::overlay::Flag;
 use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::section::Shown;
-use crate::config::settings::{Layers, read};
+use crate::config::settings::{Layers, read, resolve};
 use crate::config::sources::SourceFlag;
+use crate::lake::url::Stores;
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -79,6 +80,15 @@ pub fn layers(config: Option<&Path>, flags: Vec<Flag>, sources: Vec<SourceFlag>)
         }
     };
     Ok(Layers { file, environment: environment(std::env::vars_os()), flags, sources })
+}
+
+/// How stores are reached, for a command that opens one itself.
+///
+/// # Errors
+/// As [`layers`]; every fault of the configuration.
+pub fn stores(config: Option<&Path>) -> anyhow::Result<Stores> {
+    let settings = resolve(layers(config, Vec::new(), Vec::new())?).map_err(refused)?;
+    Ok(settings.stores)
 }
 
 /// What is not UTF-8 keeps a mark that the configuration refuses.

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::app::contracts::{ReadError, Shelf, Shelved};
+use crate::cli::config::stores;
 use crate::cli::exit::{self, blame};
 use crate::cli::out::Out;
 use crate::contract::json_schema;
@@ -50,8 +51,9 @@ pub async fn run(command: ContractCommand, out: &mut Out) -> anyhow::Result<u8> 
     };
     let mut count = 0;
     let mut contracts = Vec::new();
+    let stores = stores(None)?;
     for at in &args.files {
-        let shelf = Shelf::open(at).map_err(|e| blame(e.into()))?;
+        let shelf = Shelf::open(at, &stores).map_err(|e| blame(e.into()))?;
         let reading = shelf.read().await.map_err(|source| blame(ReadError::Store { place: at.clone(), source }))?;
         if reading.contracts.is_empty() {
             reading.datasets().map_err(|e| blame(e.into()))?;

@@ -80,7 +80,9 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<url::OpenError>() {
         return Some(match error {
             url::OpenError::Store { .. } => UNREACHABLE,
-            url::OpenError::FileUrl { .. } | url::OpenError::Missing { .. } | url::OpenError::Scheme { .. } => USAGE,
+            url::OpenError::FileUrl { .. } | url::OpenError::Missing { .. } | url::OpenError::Scheme { .. } | url::OpenError::S3 { .. } => {
+                USAGE
+            }
         });
     }
     if let Some(error) = cause.downcast_ref::<RegistryError>() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::app::contracts;
+use crate::cli::config::stores;
 use crate::cli::exit::{self, Usage, blame};
 use crate::cli::input;
 use crate::cli::out::Out;
@@ -164,7 +165,7 @@ async fn explain(args: &RouteExplainArgs, out: &mut Out) -> anyhow::Result<u8> {
     let object = object(&args.key)?;
     let mut routes = Vec::new();
     let mut refused = Vec::new();
-    for dataset in contracts::load(&args.contracts).await.map_err(blame)? {
+    for dataset in contracts::load(&args.contracts, &stores(None)?).await.map_err(blame)? {
         let contract = &dataset.contract;
         let Some(route) = &contract.route else { continue };
         let name: DatasetName = contract.dataset.clone();

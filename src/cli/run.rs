@@ -14,6 +14,7 @@ use crate::app::contracts::ReadError;
 use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::shutdown::{self, Leave, Signal};
+use crate::app::sources::SourceError;
 use crate::app::wiring::{Options, StartError};
 use crate::broker::LogError;
 use crate::cli::config::{layers, refused};
@@ -32,7 +33,7 @@ pub struct RunArgs {
     /// environment over the file. Without this flag no file is read, whatever lies in the folder.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where files land: [NAME=]URL, a folder or file://…; NAME is the bucket. Several are allowed.
+    /// Where files land: [NAME=]URL, a folder, file://… or s3://bucket[/prefix]; NAME is the bucket. Several are allowed.
     #[arg(long, value_name = "[NAME=]URL", value_parser = crate::cli::named)]
     pub landing: Vec<(String, String)>,
     /// A file of notifications, one JSON document a line, read on as it grows. Several are allowed.
@@ -41,7 +42,7 @@ pub struct RunArgs {
     /// Take notifications over HTTP here: POST /notices at HOST:PORT.
     #[arg(long, value_name = "HOST:PORT")]
     pub webhook: Option<String>,
-    /// Where tables are published: a folder or file://…
+    /// Where tables are published: a folder, file://… or s3://bucket[/prefix]
     #[arg(long, value_name = "URL")]
     pub lake: Option<String>,
     /// Contracts (*.yaml): a folder, one file or a URL. Looked at while running: a change comes into force by itself.
@@ -143,10 +144,17 @@ impl Watcher for Terminal {
     }
 }
 
+/// The store answers, and will go on refusing.
+fn is_denied(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+}
+
 /// Exit code of a failed run.
 pub fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Start(StartError::Registry(RegistryError::Denied { .. } | RegistryError::NoRegistry { .. })) => exit::USAGE,
+        RunError::Start(StartError::Probe { source, .. }) if source.is_lasting() => exit::USAGE,
+        RunError::Start(StartError::Source(SourceError::Reach { source, .. })) if !is_denied(source) => exit::UNREACHABLE,
         RunError::NotStarted { .. }
         | RunError::Start(
             StartError::Registry(_)

@@ -14,6 +14,7 @@ pub mod file;
 pub mod overlay;
 pub mod problem;
 pub mod registry;
+pub mod s3;
 pub mod secret;
 pub mod section;
 pub mod settings;

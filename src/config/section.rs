@@ -80,6 +80,11 @@ impl<'a> Section<'a> {
         Self { name, origin, entries, known: Vec::new() }
     }
 
+    /// Whether somebody said this key, whatever they said.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|e| e.key == key)
+    }
+
     /// Name of a key for people.
     pub fn path(&self, key: &str) -> String {
         format!("{}.{key}", self.name)
@@ -154,7 +159,7 @@ impl<'a> Section<'a> {
         reading: &mut Reading,
         read: impl FnOnce(&Value) -> Result<T, Refused>,
     ) -> Option<Said<T>> {
-        if !self.entries.iter().any(|e| e.key == key) {
+        if !self.has(key) {
             self.refuse(format!("{key} is missing"), format!("add {key} = …"), reading);
         }
         self.optional(key, reading, read)

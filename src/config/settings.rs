@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::file::{Entry, Value};
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
 use super::registry;
+use super::s3;
 use super::section::{List, Reading, Refused, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
 use crate::app::sources::Source;
@@ -17,6 +19,7 @@ use crate::contract::fault::nearest;
 use crate::domain::names::{StageName, TopicName};
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
+use crate::lake::url::Stores;
 use crate::pipeline::runner::Limits;
 use crate::registry::address::Address;
 use crate::telemetry::logging::{LogFormat, LogLevel};
@@ -43,6 +46,8 @@ pub struct Settings {
     pub prefix: String,
     /// A registry over HTTP.
     pub registry: Option<Address>,
+    /// `[s3]`.
+    pub stores: Stores,
     pub sources: Vec<Source>,
     pub run: Run,
     pub log: Log,
@@ -80,8 +85,8 @@ pub struct Log {
 }
 
 /// The sections there are.
-pub const SECTIONS: [&str; 10] =
-    ["lake", "contracts", "state", "kafka", registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
+pub const SECTIONS: [&str; 11] =
+    ["lake", "contracts", "state", s3::SECTION, "kafka", registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -119,6 +124,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let mut section = Section::open(&root, "state", reading);
     let state = section.or("dir", ".lakegate".to_owned(), reading, text).into();
     section.finish(reading);
+    let stores = Stores { s3: Arc::new(s3::read(&root, reading)) };
     let mut section = Section::open(&root, "kafka", reading);
     let kafka = section.optional("brokers", reading, text).map(|b| b.value);
     let prefix = section.or("prefix", PREFIX.to_owned(), reading, prefix_of_names);
@@ -135,7 +141,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, kafka, prefix, registry, sources, run, log, limits, logging, shown }, problems)
+    (Settings { lake, contracts, reload, state, kafka, prefix, registry, stores, sources, run, log, limits, logging, shown }, problems)
 }
 
 /// What topics can be named with: the longest of ours after it fits too.
@@ -251,6 +257,7 @@ impl Settings {
             kafka: self.kafka,
             prefix: self.prefix,
             registry: self.registry,
+            stores: self.stores,
         })
     }
 }

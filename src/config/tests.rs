@@ -50,6 +50,24 @@ url = "./contracts"
 reload = "3s"
 [state]
 dir = "/var/lib/lakegate"
+[s3]
+endpoint = "https://store.one:9000"
+region = "eu"
+path_style = false
+allow_http = false
+anonymous = false
+ca = "/etc/ca.pem"
+timeout = "4m"
+connect_timeout = "1s"
+access_key_id = "env:S3_ID"
+secret_access_key = "env:S3_SECRET"
+[s3.buckets.landing]
+endpoint = "http://localhost:1"
+region = "us"
+path_style = true
+allow_http = true
+anonymous = true
+ca = "/etc/other.pem"
 [kafka]
 brokers = "one:9092,two:9092"
 [registry]
@@ -97,9 +115,14 @@ kind = "webhook"
 address = "127.0.0.1:8080"
 "#;
 
+/// What [`WHOLE`] finds in the environment.
+const KEYS: [(&str, &str); 3] = [("S3_ID", "k"), ("S3_SECRET", "hunter2"), ("AWS_REGION", "x")];
+
 #[test]
 fn a_whole_file_becomes_the_options_of_a_process() {
-    let settings = resolve(layers(WHOLE, &[], &[], &[])).unwrap();
+    let settings = resolve(layers(WHOLE, &KEYS, &[], &[])).unwrap();
+    assert_eq!(said(&settings, "s3.secret_access_key").0, "*** (env:S3_SECRET)");
+    assert!(!format!("{settings:?}").contains("hunter2"));
     assert!(settings.shown.iter().filter(|s| matches!(s.origin, Origin::Default)).all(|s| s.value.is_none() || s.key.ends_with("bucket")));
     assert_eq!(settings.run.drain, Span::from_secs(60));
     assert_eq!(settings.logging.level.as_ref().map(ToString::to_string).as_deref(), Some("warn,lakegate::stage=debug"));
@@ -113,6 +136,16 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     assert_eq!((options.poll, options.partitions), (Span::from_secs(5), Some(8)));
     assert_eq!((options.retention, options.retain_every), (Span::from_secs(14 * 86_400), Span::from_secs(600)));
     assert_eq!(options.durability, Durability::Buffer);
+    let s3 = &options.stores.s3;
+    assert_eq!((s3.timeout, s3.connect_timeout), (Span::from_secs(240), Span::from_secs(1)));
+    let (lake, landing) = (s3.reach("lake"), s3.reach("landing"));
+    assert_eq!((lake.endpoint.as_deref(), lake.allow_http, lake.path_style), (Some("https://store.one:9000"), Some(false), Some(false)));
+    assert_eq!(
+        (landing.endpoint.as_deref(), landing.region.as_deref(), landing.anonymous),
+        (Some("http://localhost:1"), Some("us"), Some(true))
+    );
+    assert_eq!(landing.keys.map(|k| (k.id, k.secret)), Some(("k".to_owned(), "hunter2".to_owned())), "said for all buckets");
+    assert_eq!(s3.environment.get("AWS_REGION"), Some("x"));
     assert_eq!(options.kafka.as_deref(), Some("one:9092,two:9092"));
     let registry = options.registry.unwrap();
     let urls: Vec<&str> = registry.urls.iter().map(BaseUrl::as_str).collect();
@@ -152,7 +185,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
         SourceFlag::Notices { name: "n.jsonl".into(), path: "x/n.jsonl".into() },
         SourceFlag::Webhook { address: "127.0.0.1:0".into() },
     ];
-    let settings = resolve(layers(WHOLE, &[], &[], &flags)).unwrap();
+    let settings = resolve(layers(WHOLE, &KEYS, &[], &flags)).unwrap();
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
@@ -276,6 +309,25 @@ address = "0.0.0.0:1"
     insta::assert_snapshot!(problems("source = 1\nlake = 2\n", &[("LAKEGATE__LAKE__URL", "x")], &[], &[SourceFlag::Landing { name: "A B".into(), url: "x".into() }]), @r##"
     lakegate.toml:1: source: wants a list of tables, found a whole number; write [[source]]
     lakegate.toml:2: lake: wants a table, found a whole number; write [lake]
+    "##);
+}
+
+#[test]
+fn faults_of_stores_name_their_bucket() {
+    let text = "[s3]\nendpoint = \"localhost:9000\"\naccess_key_id = \"AKIA\"\nbuckets = 1\ntimeot = \"1s\"\n";
+    insta::assert_snapshot!(problems(text, &[("LAKEGATE__S3__BUCKETS", "x")], &[], &[]), @r##"
+    lakegate.toml:1: s3: an access key has an id and a secret; say both access_key_id and secret_access_key, or neither: the environment's are taken then
+    lakegate.toml:2: s3.endpoint: "localhost:9000" is no endpoint; write https://host or https://host:port
+    lakegate.toml:3: s3.access_key_id: a secret is said by reference; write env:NAME or file:PATH
+    lakegate.toml:5: s3.timeot: unknown key; did you mean timeout?
+    LAKEGATE__S3__BUCKETS: s3.buckets: wants a table, found text; write [s3.buckets.NAME] in the file
+    "##);
+    let text = "[s3.buckets.raw]\nendpoint = \"https://host/path\"\nregoin = \"eu\"\nsession_token = \"env:T\"\n[s3.buckets]\nlake = 1\n";
+    insta::assert_snapshot!(problems(text, &[("T", "t")], &[], &[]), @r##"
+    lakegate.toml:1: s3.buckets.raw: an access key has an id and a secret; say both access_key_id and secret_access_key, or neither: the environment's are taken then
+    lakegate.toml:2: s3.buckets.raw.endpoint: "https://host/path" is no endpoint; write https://host or https://host:port
+    lakegate.toml:3: s3.buckets.raw.regoin: unknown key; did you mean region?
+    lakegate.toml:6: s3.buckets.lake: wants a table, found a whole number; write [s3.buckets.lake]
     "##);
 }
 

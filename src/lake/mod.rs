@@ -5,4 +5,5 @@ pub mod identity;
 pub mod layout;
 pub mod local;
 pub mod probe;
+pub mod s3;
 pub mod url;

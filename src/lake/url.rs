@@ -10,6 +10,7 @@ use object_store::path::Path;
 
 use crate::domain::names::ObjectKey;
 use crate::lake::local::{LocalLake, Sync};
+use crate::lake::s3;
 
 /// A store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,32 +25,55 @@ pub enum OpenError {
     FileUrl { url: String },
     #[error("{url} is not there")]
     Missing { url: String },
-    #[error("{url}: stores of kind {scheme} are not built into this binary; a directory, file:// or memory:// is")]
+    #[error("{url}: stores of kind {scheme} are not built into this binary; a directory, file://, memory:// or s3:// is")]
     Scheme { url: String, scheme: String },
+    #[error("{url}: {detail}")]
+    S3 { url: String, detail: String },
 }
 
-/// Opens a store: a plain path, `file://…`, or `memory://name` (one store per name and process).
-///
-/// # Errors
-/// `Scheme` for kinds that are not built in, `FileUrl` for one with a host or a relative path, `Store` when a directory cannot be used.
-pub fn open(url: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    match url.split_once("://") {
-        None => local(url, url, sync),
-        Some(("file", rest)) => local(url, &file_path(url, rest)?, sync),
-        Some(("memory", name)) => Ok(memory(name)),
-        Some((scheme, _)) => Err(OpenError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+/// How the stores of a process are reached, whatever their URLs.
+#[derive(Debug, Clone, Default)]
+pub struct Stores {
+    pub s3: Arc<s3::options::Options>,
+}
+
+impl Stores {
+    /// Opens a store: a plain path, `file://…`, `s3://bucket[/prefix]`, or `memory://name` (one store per name and
+    /// process). A directory is made if it is not there; of a server nothing is asked yet.
+    ///
+    /// # Errors
+    /// `Scheme` for kinds that are not built in, `FileUrl` for one with a host or a relative path, `Store` when a
+    /// directory cannot be used, `S3` when the options do not fit the bucket.
+    pub fn open(&self, url: &str, sync: Sync) -> Result<Arc<dyn ObjectStore>, OpenError> {
+        match url.split_once("://") {
+            None => local(url, url, sync),
+            Some(("file", rest)) => local(url, &file_path(url, rest)?, sync),
+            Some(("memory", name)) => Ok(memory(name)),
+            #[cfg(feature = "s3")]
+            Some(("s3", _)) => s3::open(url, &self.s3),
+            #[cfg(not(feature = "s3"))]
+            Some(("s3", _)) => {
+                Err(OpenError::S3 { url: url.to_owned(), detail: "this build knows no S3; build it with the default features".to_owned() })
+            }
+            Some((scheme, _)) => Err(OpenError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+        }
+    }
+
+    /// As [`Stores::open`], for what is only read: a directory that is not there is not made.
+    ///
+    /// # Errors
+    /// As [`Stores::open`]; `Missing` when there is no such directory.
+    pub fn open_existing(&self, url: &str) -> Result<Arc<dyn ObjectStore>, OpenError> {
+        if local_path(url)?.is_some_and(|path| !path.is_dir()) {
+            return Err(OpenError::Missing { url: url.to_owned() });
+        }
+        self.open(url, Sync::Never)
     }
 }
 
-/// As [`open`], for what is only read: a directory that is not there is not made.
-///
-/// # Errors
-/// As [`open`]; `Missing` when there is no such directory.
-pub fn open_existing(url: &str) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    if local_path(url)?.is_some_and(|path| !path.is_dir()) {
-        return Err(OpenError::Missing { url: url.to_owned() });
-    }
-    open(url, Sync::Never)
+/// Whether a URL names a server that may not answer.
+pub fn is_remote(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| scheme != "file" && scheme != "memory")
 }
 
 /// The path a URL names on this machine; `None`: it is of another kind.
@@ -99,8 +123,16 @@ fn memory(name: &str) -> Arc<dyn ObjectStore> {
 /// The store's path of a key, letter for letter. `None`: the store cannot name this object
 /// (empty, `.` or `..` segments, a leading or trailing slash, control characters).
 pub fn object_path(key: &ObjectKey) -> Option<Path> {
-    let path = Path::parse(key.as_str()).ok()?;
-    (path.as_ref() == key.as_str()).then_some(path)
+    path_of(key.as_str())
+}
+
+/// Whether a store's path can name this key; see [`object_path`].
+pub fn is_nameable(key: &str) -> bool {
+    path_of(key).is_some()
+}
+
+fn path_of(key: &str) -> Option<Path> {
+    Path::parse(key).ok().filter(|path| path.as_ref() == key && !key.is_empty())
 }
 
 #[cfg(test)]
@@ -141,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn odd_names_round_trip_between_listing_and_reading() {
         let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path().to_str().unwrap(), Sync::Never).unwrap();
+        let store = Stores::default().open(folder.path().to_str().unwrap(), Sync::Never).unwrap();
         for name in ["a b+c.csv", "100%.csv", "%2e.csv", "ä.csv", "{x}.csv"] {
             std::fs::write(folder.path().join(name), name).unwrap();
             let listed = store.list_with_delimiter(None).await.unwrap().objects;
@@ -164,6 +196,14 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_refused_by_name() {
-        assert!(matches!(open("s3://b/p", Sync::Always), Err(OpenError::Scheme { scheme, .. }) if scheme == "s3"));
+        let refused = Stores::default().open("gs://b/p", Sync::Always);
+        assert!(matches!(refused, Err(OpenError::Scheme { scheme, .. }) if scheme == "gs"));
+    }
+
+    #[cfg(not(feature = "s3"))]
+    #[test]
+    fn a_build_without_s3_says_so() {
+        let refused = Stores::default().open("s3://b/p", Sync::Always).map(drop).unwrap_err();
+        assert_eq!(refused.to_string(), "s3://b/p: this build knows no S3; build it with the default features");
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use crate::broker::OutRecord;
 use crate::pipeline::claim;
@@ -12,6 +13,9 @@ use crate::stage::{Payload, PutHow, PutObject};
 
 /// Puts in flight at once.
 const PUTS_AT_ONCE: usize = 16;
+
+/// Parts of one upload in flight.
+const PARTS_AT_ONCE: usize = 4;
 
 /// Spooled files are uploaded in parts of this size.
 const PART_BYTES: usize = 8 << 20;
@@ -82,16 +86,129 @@ async fn upload(lake: &Arc<dyn ObjectStore>, to: &Path, from: &std::path::Path) 
     let store = |source| PerformError::Store { key: to.clone(), source };
     let spool = |source| PerformError::Spool { path: from.display().to_string(), source };
     let mut file = std::fs::File::open(from).map_err(spool)?;
-    let mut write = WriteMultipart::new(lake.put_multipart(to).await.map_err(store)?);
-    let mut part = vec![0; PART_BYTES];
-    loop {
-        let n = file.read(&mut part).map_err(spool)?;
-        if n == 0 {
-            break;
+    let mut upload = lake.put_multipart(to).await.map_err(store)?;
+    let sent = async {
+        let mut parts = FuturesUnordered::new();
+        loop {
+            let mut part = Vec::with_capacity(PART_BYTES);
+            (&mut file).take(PART_BYTES as u64).read_to_end(&mut part).map_err(spool)?;
+            if part.is_empty() {
+                break;
+            }
+            if parts.len() == PARTS_AT_ONCE {
+                parts.next().await.transpose().map_err(store)?;
+            }
+            parts.push(upload.put_part(part.into()));
         }
-        write.wait_for_capacity(4).await.map_err(store)?;
-        write.write(&part[..n]);
+        while let Some(done) = parts.next().await {
+            done.map_err(store)?;
+        }
+        upload.complete().await.map_err(store)
+    };
+    if let Err(e) = sent.await {
+        // Parts of an upload that never ends cost storage and show nowhere. A crash still leaves them: a lifecycle rule
+        // of the bucket removes those.
+        if let Err(left) = upload.abort().await {
+            tracing::warn!(key = %to, error = %left, "parts of an unfinished upload stay");
+        }
+        return Err(e);
     }
-    write.finish().await.map_err(store)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use futures::FutureExt;
+    use object_store::memory::InMemory;
+    use object_store::{
+        CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions, PutResult, Result,
+        UploadPart,
+    };
+
+    use super::*;
+    use crate::stage::Spool;
+
+    /// A store whose uploads lose their second part.
+    #[derive(Debug, Default)]
+    struct Lossy {
+        inner: InMemory,
+        aborted: Arc<AtomicUsize>,
+    }
+
+    impl std::fmt::Display for Lossy {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Lossy")
+        }
+    }
+
+    #[derive(Debug)]
+    struct Upload {
+        n: usize,
+        aborted: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl MultipartUpload for Upload {
+        fn put_part(&mut self, _: PutPayload) -> UploadPart {
+            self.n += 1;
+            let lost = Error::Generic { store: "Lossy", source: "lost".into() };
+            std::future::ready(if self.n == 2 { Err(lost) } else { Ok(()) }).boxed()
+        }
+        async fn complete(&mut self) -> Result<PutResult> {
+            panic!("a part is missing")
+        }
+        async fn abort(&mut self) -> Result<()> {
+            self.aborted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Lossy {
+        async fn put_opts(&self, l: &Path, p: PutPayload, o: PutOptions) -> Result<PutResult> {
+            self.inner.put_opts(l, p, o).await
+        }
+        async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+            Ok(Box::new(Upload { n: 0, aborted: Arc::clone(&self.aborted) }))
+        }
+        async fn get_opts(&self, l: &Path, o: GetOptions) -> Result<GetResult> {
+            self.inner.get_opts(l, o).await
+        }
+        fn delete_stream(&self, l: futures::stream::BoxStream<'static, Result<Path>>) -> futures::stream::BoxStream<'static, Result<Path>> {
+            self.inner.delete_stream(l)
+        }
+        fn list(&self, p: Option<&Path>) -> futures::stream::BoxStream<'static, Result<ObjectMeta>> {
+            self.inner.list(p)
+        }
+        async fn list_with_delimiter(&self, p: Option<&Path>) -> Result<ListResult> {
+            self.inner.list_with_delimiter(p).await
+        }
+        async fn copy_opts(&self, f: &Path, t: &Path, o: CopyOptions) -> Result<()> {
+            self.inner.copy_opts(f, t, o).await
+        }
+    }
+
+    fn spooled(folder: &std::path::Path, bytes: usize) -> PutObject {
+        let path = folder.join("spool");
+        std::fs::write(&path, vec![7; bytes]).unwrap();
+        let payload = Payload::Spool(Arc::new(Spool { path, bytes: bytes as u64 }));
+        PutObject { to: Path::from("big"), payload, how: PutHow::Replace }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_loses_a_part_is_given_up_and_one_that_does_not_arrives_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let lossy = Lossy::default();
+        let aborted = Arc::clone(&lossy.aborted);
+        let lake: Arc<dyn ObjectStore> = Arc::new(lossy);
+        let lost = puts(&lake, vec![spooled(folder.path(), 2 * PART_BYTES + 1)], &mut []).await;
+        assert!(matches!(lost, Err(PerformError::Store { .. })), "{lost:?}");
+        assert_eq!(aborted.load(Ordering::Relaxed), 1);
+        let lake: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        puts(&lake, vec![spooled(folder.path(), 5 * PART_BYTES + 1)], &mut []).await.unwrap();
+        assert_eq!(lake.get(&Path::from("big")).await.unwrap().bytes().await.unwrap(), vec![7; 5 * PART_BYTES + 1]);
+    }
 }

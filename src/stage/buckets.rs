@@ -10,6 +10,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Obj
 use crate::domain::names::ObjectKey;
 use crate::domain::reason::ReasonCode;
 use crate::lake::url::object_path;
+use crate::source::listing::version;
 use crate::stage::StageError;
 use crate::wire::records::Admitted;
 
@@ -83,11 +84,19 @@ impl Buckets {
     /// The bytes of exactly the admitted version.
     pub async fn read(&self, object: &Admitted) -> Result<Found<object_store::GetResult>, BucketError> {
         let options = GetOptions {
-            if_match: object.etag.clone().filter(|_| object.version_id.is_none()),
+            // Beside the version too: where versioning is suspended, the version `null` can be replaced.
+            if_match: object.etag.clone(),
             version: object.version_id.clone(),
             ..GetOptions::default()
         };
-        self.open(&object.bucket, &object.key, options).await
+        let found = self.open(&object.bucket, &object.key, options).await?;
+        if let (Found::There(found), Some(wanted)) = (&found, &object.etag)
+            && version(&found.meta).etag.is_some_and(|standing| standing != *wanted)
+        {
+            // Not every server heeds a condition of a read.
+            return Ok(Found::Gone("another version stands at the key".to_owned()));
+        }
+        Ok(found)
     }
 
     async fn open(&self, bucket: &str, key: &str, options: GetOptions) -> Result<Found<object_store::GetResult>, BucketError> {
@@ -103,6 +112,7 @@ impl Buckets {
             Ok(found) => Ok(Found::There(found)),
             Err(Error::NotFound { .. }) => Ok(Found::Gone("nothing stands at the key".to_owned())),
             Err(Error::Precondition { .. }) => Ok(Found::Gone("another version stands at the key".to_owned())),
+            Err(e @ (Error::PermissionDenied { .. } | Error::Unauthenticated { .. })) => Err(e.into()),
             // An empty object has no first byte: stores refuse the range.
             Err(_) if options.range.is_some() => {
                 let whole = GetOptions { range: None, ..options };

@@ -2,10 +2,11 @@
 //!
 //! Shared by the stages and by `lakegate check`, so that offline and online verdicts cannot differ.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use object_store::{GetResult, GetResultPayload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,10 +27,14 @@ use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord
 use crate::schema::resolve::measured;
 use crate::schema::shape::Shape;
 use crate::stage::ahead::ahead;
+use crate::stage::spool::temporary;
 
 /// A local object up to this size is held in memory instead of open: a plan may have thousands of members,
 /// and a process may by default open a thousand files.
 const HELD_BYTES_MAX: u64 = 512 << 10;
+
+/// What arrives as a stream is held in memory up to this size: a larger one would be held whole by whoever reads it.
+const STREAMED_BYTES_MAX: usize = 8 << 20;
 
 /// Content of an object, readable without awaiting.
 pub enum Content {
@@ -38,7 +43,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// A large local object is read from its file; what arrives as a stream is collected.
+    /// A large local object is read from its file; what arrives as a stream is collected first.
     pub async fn of(found: GetResult) -> Result<Self, object_store::Error> {
         match found.payload {
             GetResultPayload::File(mut file, _) if found.meta.size <= HELD_BYTES_MAX => {
@@ -48,16 +53,41 @@ impl Content {
                 Ok(Content::Bytes(io::Cursor::new(whole.into())))
             }
             GetResultPayload::File(file, _) => Ok(Content::File(file)),
-            GetResultPayload::Stream(stream) => {
-                let chunks: Vec<Bytes> = stream.try_collect().await?;
-                let whole = match <[Bytes; 1]>::try_from(chunks) {
-                    Ok([one]) => one,
-                    Err(chunks) => chunks.concat().into(),
-                };
-                Ok(Content::Bytes(io::Cursor::new(whole)))
-            }
+            GetResultPayload::Stream(stream) => streamed(stream, STREAMED_BYTES_MAX).await,
         }
     }
+}
+
+/// Collects a stream: in memory up to `bytes_max`, beyond that in a temporary file that has lost its name already.
+async fn streamed(
+    mut stream: BoxStream<'static, Result<Bytes, object_store::Error>>,
+    bytes_max: usize,
+) -> Result<Content, object_store::Error> {
+    let unkept = |e: io::Error| object_store::Error::Generic { store: "landing", source: Box::new(e) };
+    let (mut held, mut n_held, mut spool): (Vec<Bytes>, usize, Option<std::fs::File>) = (Vec::new(), 0, None);
+    while let Some(chunk) = stream.try_next().await? {
+        if let Some(file) = &mut spool {
+            file.write_all(&chunk).map_err(unkept)?;
+            continue;
+        }
+        n_held += chunk.len();
+        held.push(chunk);
+        if n_held > bytes_max {
+            let (mut file, path) = temporary().map_err(unkept)?;
+            std::fs::remove_file(&path).map_err(unkept)?;
+            held.drain(..).try_for_each(|chunk| file.write_all(&chunk)).map_err(unkept)?;
+            spool = Some(file);
+        }
+    }
+    if let Some(mut file) = spool {
+        file.rewind().map_err(unkept)?;
+        return Ok(Content::File(file));
+    }
+    let whole = match <[Bytes; 1]>::try_from(held) {
+        Ok([one]) => one,
+        Err(chunks) => chunks.concat().into(),
+    };
+    Ok(Content::Bytes(io::Cursor::new(whole)))
 }
 
 impl Read for Content {
@@ -305,6 +335,8 @@ fn suffix(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
     use crate::contract::parse::parse;
     use crate::schema::avro::record_from_text;
@@ -331,6 +363,25 @@ mod tests {
         });
         assert_eq!(counts.unwrap().physical, rows);
         Ok(rows)
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_the_same_held_and_spooled() {
+        let chunks: Vec<Bytes> = (0..50u8).map(|n| vec![n; 100].into()).collect();
+        let whole = chunks.concat();
+        for bytes_max in [0, 99, 100, 4_999, 5_000, 1 << 20] {
+            let stream = futures::stream::iter(chunks.clone().into_iter().map(Ok)).boxed();
+            let mut content = streamed(stream, bytes_max).await.unwrap();
+            assert_eq!(matches!(content, Content::File(_)), bytes_max < whole.len(), "{bytes_max}");
+            let mut read = Vec::new();
+            content.read_to_end(&mut read).unwrap();
+            assert_eq!(read, whole);
+        }
+        let broken = futures::stream::iter([
+            Ok(vec![1; 10].into()),
+            Err(object_store::Error::NotImplemented { operation: String::new(), implementer: String::new() }),
+        ]);
+        assert!(streamed(broken.boxed(), 5).await.is_err());
     }
 
     #[test]

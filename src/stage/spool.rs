@@ -36,6 +36,17 @@ pub struct Written {
     pub bytes: u64,
 }
 
+/// A new temporary file, to be written and read again; whoever has it removes it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn temporary() -> io::Result<(File, PathBuf)> {
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("lakegate-{}-{serial}.spool", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    Ok((file, path))
+}
+
 impl Default for Sink {
     fn default() -> Self {
         Self { body: Body::Memory(Vec::new()), digest: Xxh3::new(), bytes: 0 }
@@ -66,9 +77,8 @@ impl Write for Sink {
         if let Body::Memory(held) = &mut self.body
             && held.len() + buf.len() > MEMORY_BYTES_MAX
         {
-            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("lakegate-{}-{serial}.spool", std::process::id()));
-            let mut writer = BufWriter::with_capacity(1 << 20, File::create_new(&path)?);
+            let (file, path) = temporary()?;
+            let mut writer = BufWriter::with_capacity(1 << 20, file);
             writer.write_all(held)?;
             self.body = Body::File { writer, path };
         }

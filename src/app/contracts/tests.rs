@@ -21,7 +21,7 @@ fn at(folder: &tempfile::TempDir) -> String {
 }
 
 async fn faults(at: &str) -> Vec<String> {
-    match load(at).await {
+    match load(at, &Stores::default()).await {
         Err(ReadError::Faults(e)) => e.faults,
         other => panic!("{other:?}"),
     }
@@ -38,22 +38,22 @@ async fn every_contract_of_a_folder_is_read_with_the_schema_beside_it() {
         ("deeper/d.yaml", "not: read"),
     ]);
     for at in [at(&folder), format!("file://{}/", at(&folder))] {
-        let datasets = load(&at).await.unwrap();
+        let datasets = load(&at, &Stores::default()).await.unwrap();
         assert_eq!(datasets.iter().map(|d| d.name()).collect::<Vec<_>>(), ["a", "b", "c"], "{at}");
         assert_eq!(datasets[1].contract.avro_text(), Some(AVRO));
     }
-    assert_eq!(one(&format!("{}/b.yaml", at(&folder))).await.unwrap().contract.avro_text(), Some(AVRO));
-    assert!(matches!(one(&at(&folder)).await, Err(ReadError::Faults(e)) if e.faults[0].contains("holds 3 contracts")));
+    assert_eq!(one(&format!("{}/b.yaml", at(&folder)), &Stores::default()).await.unwrap().contract.avro_text(), Some(AVRO));
+    assert!(matches!(one(&at(&folder), &Stores::default()).await, Err(ReadError::Faults(e)) if e.faults[0].contains("holds 3 contracts")));
 }
 
 #[tokio::test]
 async fn any_store_holds_contracts_as_a_folder_does() {
     let url = "memory://contracts-of-a-store";
-    let store = url::open(url, crate::lake::local::Sync::Never).unwrap();
+    let store = Stores::default().open(url, crate::lake::local::Sync::Never).unwrap();
     store.put(&Path::from("a.yaml"), "dataset: a\nschema: { avro: s/a.avsc }\n".into()).await.unwrap();
     assert_eq!(faults(url).await, [format!("{url}/a.yaml:2:11: schema.avro: {url}/s/a.avsc is not there")]);
     store.put(&Path::from("s/a.avsc"), AVRO.into()).await.unwrap();
-    assert_eq!(load(url).await.unwrap()[0].contract.avro_text(), Some(AVRO));
+    assert_eq!(load(url, &Stores::default()).await.unwrap()[0].contract.avro_text(), Some(AVRO));
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn what_is_wrong_is_told_all_at_once_and_nothing_is_created() {
         assert!(told.iter().any(|f| f.contains(part)), "{part:?} is not among {told:#?}");
     }
     let missing = format!("{}/nowhere", at(&folder));
-    assert!(matches!(load(&missing).await, Err(ReadError::Open(url::OpenError::Missing { .. }))));
+    assert!(matches!(load(&missing, &Stores::default()).await, Err(ReadError::Open(url::OpenError::Missing { .. }))));
     assert!(!std::path::Path::new(&missing).exists());
     let empty = tempfile::tempdir().unwrap();
     assert!(faults(&at(&empty)).await[0].contains("no contract here"));
@@ -101,7 +101,7 @@ async fn what_is_wrong_is_told_all_at_once_and_nothing_is_created() {
 #[tokio::test]
 async fn every_change_is_noticed_and_nothing_else_is_one() {
     let folder = folder(&[("a.yaml", "dataset: a\nschema: { avro: s/a.avsc }\n")]);
-    let shelf = Shelf::open(&at(&folder)).unwrap();
+    let shelf = Shelf::open(&at(&folder), &Stores::default()).unwrap();
     let mut reading = shelf.read().await.unwrap();
     let steps: [(&str, &dyn Fn()); 5] = [
         ("a schema that was missing", &|| write(&folder, "s/a.avsc", AVRO)),

@@ -67,7 +67,7 @@ impl House {
         let lake: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
         let registry = Arc::new(Moody { inner: EmbeddedRegistry::new(lake), silent: AtomicBool::new(false) });
-        let shelf = Shelf::open(folder.path().to_str().unwrap()).unwrap();
+        let shelf = Shelf::open(folder.path().to_str().unwrap(), &crate::lake::url::Stores::default()).unwrap();
         let seam = Arc::clone(&registry) as Arc<dyn SchemaRegistry>;
         let mut reload = Reload::new(shelf, Arc::clone(&catalog), seam, Span::from_secs(2));
         reload.start().await.unwrap();

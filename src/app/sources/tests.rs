@@ -48,7 +48,7 @@ fn options(folder: &std::path::Path, name: &str, sources: Vec<Source>) -> Option
 async fn notices_of_file_and_webhook_are_published_once_and_a_listing_repeats_them() {
     let folder = tempfile::tempdir().unwrap();
     let url = "memory://sources-landing";
-    let store = url::open(url, Sync::Never).unwrap();
+    let store = Stores::default().open(url, Sync::Never).unwrap();
     let mut told = Vec::new();
     for (key, text) in [("in/a.csv", "id,v\n1,x\n2,y\n"), ("in/b.csv", "id,v\n3,z\n")] {
         let etag = store.put(&Path::from(key), text.into()).await.unwrap().e_tag.unwrap();

@@ -179,3 +179,18 @@ async fn an_orphan_that_is_written_again_meanwhile_stays() {
     assert_eq!((swept.removed, swept.revived), (0, 1));
     assert!(lake.head(&at).await.is_ok());
 }
+
+#[test]
+fn a_look_is_compared_by_what_a_listing_can_tell() {
+    let at = |millis: i64, e_tag: Option<&str>| ObjectMeta {
+        location: Path::from("a"),
+        last_modified: chrono::DateTime::from_timestamp_millis(millis).unwrap(),
+        size: 1,
+        e_tag: e_tag.map(str::to_owned),
+        version: None,
+    };
+    assert!(is_same(&at(1_390, None), &at(1_000, Some("a"))), "s3s-fs lists milliseconds and no e-tags");
+    assert!(is_same(&at(1_390, Some("a")), &at(1_000, Some("a"))));
+    assert!(!is_same(&at(1_390, Some("a")), &at(1_390, Some("b"))));
+    assert!(!is_same(&at(1_390, None), &at(2_000, Some("a"))));
+}
