@@ -75,6 +75,37 @@ fn kafka_keeps_the_contract() {
     on_kafka(|options| async move { contract(open(&options), PACE).await });
 }
 
+/// A fetch that came between the client's seek and its resume was dropped, and reading went on behind it: 24 objects
+/// of a year were never validated.
+#[test]
+fn a_partition_that_is_being_read_can_be_read_again_from_the_start_any_number_of_times() {
+    on_kafka(|options| async move {
+        let broker = open(&options);
+        ready(broker.as_ref()).await;
+        for n in 0..20 {
+            broker.append(vec![out("in", 0, "k", &n.to_string())]).await.unwrap();
+        }
+        let mut log = broker.worker("g", &topic("in"), "one").await.unwrap();
+        take_over(log.as_mut(), PACE).await;
+        let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        for turn in 0..100 {
+            log.seek(Partition(0), NextOffset(0)).await.unwrap();
+            // Sometimes in the middle of what comes.
+            let n = if turn % 3 == 0 { 20 } else { turn % 20 + 1 };
+            let limit = PollLimit { records: n, bytes: 1 << 20 };
+            let found = take(log.as_mut(), 1, PollLimit { records: 1, bytes: 1 << 20 }, PACE).await;
+            assert_eq!(values(&found), ["0"], "turn {turn}");
+            if n > 1 {
+                let more = match log.poll(limit, PACE.patience()).await.unwrap() {
+                    Polled::Records(records) => values(&records),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(more, expected[1..=more.len()], "turn {turn}");
+            }
+        }
+    });
+}
+
 #[test]
 fn kafka_keeps_the_contract_with_static_members() {
     on_kafka(|mut options| async move {

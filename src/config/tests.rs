@@ -70,6 +70,7 @@ anonymous = true
 ca = "/etc/other.pem"
 [kafka]
 brokers = "one:9092,two:9092"
+prefix = "team."
 [registry]
 url = ["http://one:8081", "https://two/apis/ccompat/v7/"]
 connect_timeout = "1s"
@@ -189,7 +190,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
-    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:17".into()));
+    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:36".into()));
     assert!(settings.shown.iter().all(|s| s.key != "source[0].url"), "a replaced source is not shown");
 }
 
@@ -377,8 +378,9 @@ fn the_documentation_names_every_setting_with_its_default() {
     }
     let (settings, _) = read(Layers::default());
     for shown in settings.shown {
-        let key = shown.key.split_once('.').unwrap().1;
-        let row = page.lines().find(|l| l.starts_with(&format!("| `{key}` |"))).unwrap_or_else(|| panic!("no row for {}", shown.key));
+        let (section, key) = shown.key.split_once('.').unwrap();
+        let rows = page.lines().skip_while(|l| !l.starts_with(&format!("### [{section}]"))).skip(1).take_while(|l| !l.starts_with('#'));
+        let row = rows.into_iter().find(|l| l.starts_with(&format!("| `{key}` |"))).unwrap_or_else(|| panic!("no row for {}", shown.key));
         if let Some(value) = shown.value.filter(|_| key != "stages") {
             assert!(row.contains(&format!("`{value}`")), "{}: the row does not say its default {value}: {row}", shown.key);
         }

@@ -2,8 +2,8 @@
 //!
 //! It serves the client's queue whenever something is in it, so rebalances are seen while the worker is busy;
 //! what it fetched waits in the seat, within bounds. Every partition is held paused until the worker seeks it,
-//! and again whenever the seat is full. Reading starts by a seek to the member's own position, never by a bare
-//! resume: what the client remembers of a paused partition is not relied upon.
+//! and again whenever the seat is full. Reading starts by pause, seek to the member's own position and resume, never by
+//! a bare resume: what the client remembers of a paused partition is not relied upon.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -326,8 +326,11 @@ impl Poller {
             let Some(next) = self.reading.get(&p).map(|r| r.next) else { continue };
             let number = i32::try_from(p.0).unwrap_or(i32::MAX);
             let offset = At::Offset(i64::try_from(next.0).unwrap_or(i64::MAX));
-            let sought = self.consumer.seek(&self.name, number, offset, ASK);
-            match sought.and_then(|()| self.consumer.resume(&self.list(&[p]))) {
+            let one = self.list(&[p]);
+            // Paused first, even if it is: a resume of what is not paused makes the client drop what it fetched since the
+            // seek, and read on behind it (librdkafka bumps the partition's version before it looks).
+            let sought = self.consumer.pause(&one).and_then(|()| self.consumer.seek(&self.name, number, offset, ASK));
+            match sought.and_then(|()| self.consumer.resume(&one)) {
                 Ok(()) => self.mark(p, true),
                 Err(e) => {
                     // Just assigned and not started by the client yet, or on its way out: again in a moment.
