@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use super::file::Entry;
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
-use super::registry;
 use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
+use super::{kafka, registry};
 use crate::app::sources::Source;
 use crate::app::wiring::Options;
 use crate::broker::PollLimit;
+use crate::broker::cluster::Cluster;
 use crate::broker::embedded::Durability;
 use crate::contract::fault::nearest;
 use crate::domain::names::StageName;
@@ -38,8 +39,8 @@ pub struct Settings {
     /// Wait between two looks at them.
     pub reload: Span,
     pub state: PathBuf,
-    /// `host:port,…` of a cluster.
-    pub kafka: Option<String>,
+    /// A cluster in place of the embedded log.
+    pub kafka: Option<Cluster>,
     /// A registry over HTTP.
     pub registry: Option<Address>,
     pub sources: Vec<Source>,
@@ -80,7 +81,7 @@ pub struct Log {
 
 /// The sections there are.
 pub const SECTIONS: [&str; 10] =
-    ["lake", "contracts", "state", "kafka", registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
+    ["lake", "contracts", "state", kafka::SECTION, registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -118,9 +119,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let mut section = Section::open(&root, "state", reading);
     let state = section.or("dir", ".lakegate".to_owned(), reading, text).into();
     section.finish(reading);
-    let mut section = Section::open(&root, "kafka", reading);
-    let kafka = section.optional("brokers", reading, text).map(|b| b.value);
-    section.finish(reading);
+    let kafka = kafka::read(&root, reading);
     let registry = registry::read(&root, reading);
     let run = read_run(Section::open(&root, "run", reading), reading);
     let log = read_log(Section::open(&root, "log", reading), reading);

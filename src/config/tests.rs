@@ -52,6 +52,7 @@ reload = "3s"
 dir = "/var/lib/lakegate"
 [kafka]
 brokers = "one:9092,two:9092"
+security_protocol = "plaintext"
 [registry]
 url = ["http://one:8081", "https://two/apis/ccompat/v7/"]
 connect_timeout = "1s"
@@ -113,7 +114,7 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     assert_eq!((options.poll, options.partitions), (Span::from_secs(5), Some(8)));
     assert_eq!((options.retention, options.retain_every), (Span::from_secs(14 * 86_400), Span::from_secs(600)));
     assert_eq!(options.durability, Durability::Buffer);
-    assert_eq!(options.kafka.as_deref(), Some("one:9092,two:9092"));
+    assert_eq!(options.kafka, Some(crate::broker::cluster::Cluster::new("one:9092,two:9092")));
     let registry = options.registry.unwrap();
     let urls: Vec<&str> = registry.urls.iter().map(BaseUrl::as_str).collect();
     assert_eq!(urls, ["http://one:8081", "https://two/apis/ccompat/v7"]);

@@ -5,6 +5,9 @@ use crate::domain::names::{StageName, TopicName};
 use crate::domain::position::{Partition, TopicPartition};
 use crate::domain::time::Span;
 
+/// What the names of an installation's topics, groups and transactional ids begin with.
+pub const PREFIX: &str = "lakegate.";
+
 /// A topic by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
