@@ -1,5 +1,6 @@
 //! The shell's rooms: wiring, runs, the demo.
 
+pub mod access;
 pub mod board;
 pub mod check;
 pub mod contracts;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::out::Out;
 
+pub mod access;
 pub mod ask;
 pub mod check;
 pub mod cluster;
@@ -60,7 +61,7 @@ pub enum Command {
     /// Send objects through the pipeline again, safely.
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
-    /// See what was held back, and why.
+    /// See what was held back, and why; release or discard it.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
     /// See what became of every object.
@@ -68,6 +69,9 @@ pub enum Command {
     Runs(runs::RunsCommand),
     /// Remove staged copies that no plan and no record needs any more.
     Gc(gc::GcArgs),
+    /// Print the rights a process needs, and no more.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// Make and check the topics of a Kafka cluster.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -130,6 +134,7 @@ pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
         Command::Replay(command) => replay::run(command, out).await,
         Command::Quarantine(command) => quarantine::run(command, out).await,
         Command::Runs(command) => runs::run(command, out).await,
+        Command::Access(command) => access::run(command, out),
         Command::Topics(command) => topics::run(command, out).await,
         Command::Contract(command) => contract::run(command, out).await,
         Command::Gc(args) => gc::run(args, out).await,

@@ -159,7 +159,24 @@ mod tests {
 
     #[test]
     fn a_plan_is_printed_topic_by_topic() {
-        insta::assert_snapshot!(table(&cluster(), true).render());
+        insta::assert_snapshot!(table(&cluster(), true).render(), @r"
+        TOPIC                  WHAT    DETAIL
+        lakegate.sources       create  4 partitions cleanup.policy=delete retention.ms=604800000 retention.bytes=-1
+        lakegate.landing       alter   retention.ms from 604800000 to 2592000000: records would be deleted before their time
+        lakegate.validated     create  4 partitions cleanup.policy=delete retention.ms=604800000 retention.bytes=-1
+        lakegate.classified    create  4 partitions cleanup.policy=delete retention.ms=604800000 retention.bytes=-1
+        lakegate.plans         create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.staged        create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.checked       create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.published     create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.quarantine    create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.replay        create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.status        DANGER  has 8 partitions and is to have 4: state lies on partitions, so their number is for ever; say log.partitions = 8, or begin anew with empty topics
+        lakegate.status        DANGER  has cleanup.policy=delete: records of keys that are still in use would be deleted; kafka-configs.sh --bootstrap-server b:9092 --alter --entity-type topics --entity-name lakegate.status --add-config cleanup.policy=compact
+        lakegate.lifecycle     create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.dq-results    create  4 partitions cleanup.policy=delete retention.ms=2592000000 retention.bytes=-1
+        lakegate.installation  create  4 partitions cleanup.policy=compact delete.retention.ms=604800000 min.compaction.lag.ms=0
+        ");
     }
 
     #[test]

@@ -73,8 +73,12 @@ fn sasl(
     reading: &mut Reading,
 ) -> Option<Sasl> {
     let Some(mechanism) = mechanism else {
-        if section.place("sasl_mechanism").is_none() {
-            section.refuse("sasl_mechanism is missing", "say PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER", reading);
+        // Refused already if it was said; else told where something calls for it.
+        if let (None, Some(key)) = (
+            section.place("sasl_mechanism"),
+            ["user", "password", "principal", "security_protocol"].iter().find(|k| section.place(k).is_some()),
+        ) {
+            section.refuse_key(key, "sasl_mechanism is missing", "say PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER", reading);
         }
         return None;
     };
@@ -159,7 +163,7 @@ mod tests {
             ("sasl_mechanism = \"PLAIN\"", "f.toml:2: kafka.sasl_mechanism: PLAIN wants a user and a password"),
             ("sasl_mechanism = \"OAUTHBEARER\"", "f.toml:2: kafka.sasl_mechanism: OAUTHBEARER is built with unsecured tokens only"),
             ("sasl_mechanism = \"GSSAPI\"", "f.toml:2: kafka.sasl_mechanism: \"GSSAPI\" is none of PLAIN"),
-            ("security_protocol = \"sasl_ssl\"", "kafka: sasl_mechanism is missing"),
+            ("security_protocol = \"sasl_ssl\"", "f.toml:2: kafka.security_protocol: sasl_mechanism is missing"),
             ("security_protocol = \"plaintext\"\nca = \"x\"", "f.toml:3: kafka.ca: nothing reads it with PLAINTEXT"),
             ("sasl_mechanism = \"PLAIN\"\nuser = \"u\"\npassword = \"hunter2\"", "f.toml:4: kafka.password: a secret is said by reference"),
             ("replication_factor = 1\nmin_insync_replicas = 2", "f.toml:3: kafka.min_insync_replicas: 2 copies in step of 1"),

@@ -157,7 +157,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
-    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:17".into()));
+    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:18".into()));
     assert!(settings.shown.iter().all(|s| s.key != "source[0].url"), "a replaced source is not shown");
 }
 

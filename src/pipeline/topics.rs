@@ -89,6 +89,39 @@ impl Topics {
         }
     }
 
+    /// The topics a stage writes, beside its changelog.
+    pub fn outputs(stage: StageName) -> Vec<Topic> {
+        let (status, lifecycle, quarantine) = (Topic::Status, Topic::Lifecycle, Topic::Quarantine);
+        let mut all = match stage {
+            // The inbox of manifests orders replays.
+            StageName::Bridge => vec![Topic::Landing, Topic::Replay, lifecycle],
+            StageName::Validate => vec![Topic::Validated, status, lifecycle],
+            StageName::Classify => vec![Topic::Classified, status, lifecycle],
+            StageName::Assemble => vec![Topic::Plans, status, lifecycle],
+            StageName::Transform => vec![Topic::Staged, status, lifecycle],
+            StageName::Check => vec![Topic::Checked, Topic::QualityReports, status, lifecycle],
+            StageName::Publish => vec![Topic::Published, status, lifecycle],
+            StageName::Replay => vec![Topic::Landing, status, lifecycle],
+            StageName::Letters | StageName::Reports => Vec::new(),
+        };
+        // Whatever reads a topic sets records aside that do not decode.
+        all.push(quarantine);
+        all
+    }
+
+    /// What a stage looks at beside its input and its changelog: topics, and groups whose positions it asks for.
+    pub fn looks_at(stage: StageName) -> (Vec<Topic>, Vec<StageName>) {
+        match stage {
+            // How far transform is behind.
+            StageName::Assemble => (vec![Topic::Plans], vec![StageName::Transform]),
+            // What is replayed, and how far validate is behind.
+            StageName::Replay => (vec![Topic::Landing], vec![StageName::Validate]),
+            // The desk that orders replays asks what is known of each object, and which letters there are.
+            StageName::Bridge => (vec![Topic::Landing, Topic::Status, Topic::Quarantine, Topic::Lifecycle], Vec::new()),
+            _ => (Vec::new(), Vec::new()),
+        }
+    }
+
     /// Every topic with its retention.
     pub fn specs(&self) -> Vec<TopicSpec> {
         let week = Cleanup::Delete { retention: Span::from_secs(7 * 86_400) };

@@ -7,11 +7,12 @@ use std::time::Duration;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use crate::broker::kafka::client::{Ear, log_error};
+use crate::broker::kafka::client::{Ear, first_error, log_error, needs};
 use crate::broker::kafka::options::Options;
 use crate::broker::topic_plan::{Action, Change, FoundTopic, PlannedTopic, TopicPlan, plan};
 use crate::broker::{LogError, TopicSpec};
@@ -73,8 +74,12 @@ impl Look {
         let client: Client = options.admin().create_with_context(Ear::default()).map_err(|e| log_error(&e))?;
         let specs: Vec<TopicSpec> =
             topics.iter().map(|t| Ok(TopicSpec { name: full(options, &t.name)?, ..t.clone() })).collect::<Result<_, LogError>>()?;
-        let metadata = client.inner().fetch_metadata(None, ASK).map_err(|e| log_error(&e))?;
+        let catalog: BaseConsumer<Ear> = options.catalog(None).create_with_context(Ear::default()).map_err(|e| log_error(&e))?;
+        let metadata = catalog.fetch_metadata(None, ASK).map_err(|e| first_error(&catalog, &e))?;
         let there = partitions(&metadata);
+        for spec in specs.iter().filter(|s| !there.contains_key(s.name.as_str())) {
+            look_closer(&catalog, spec.name.as_str())?;
+        }
         let existing: Vec<&TopicSpec> = specs.iter().filter(|s| there.contains_key(s.name.as_str())).collect();
         let (settings, own) = describe(&client, &existing)?;
         let found = settings.into_iter().map(|(name, settings)| {
@@ -185,14 +190,11 @@ fn named(resource: &OwnedResourceSpecifier) -> String {
 
 /// What could not be done to a topic. A broker that does not answer stays one.
 fn about(topic: &str, what: &str, error: &KafkaError) -> LogError {
+    let what = format!("topic {topic} {what}");
     match log_error(error) {
-        LogError::Unreachable { detail } if !is_answer(error) => {
-            LogError::Unreachable { detail: format!("topic {topic} {what}: {detail}") }
-        }
-        LogError::Refused { detail } => {
-            LogError::Refused { detail: format!("topic {topic} {what}: {detail}; `lakegate access kafka` prints the rights it needs") }
-        }
-        other => LogError::Refused { detail: format!("topic {topic} {what}: {other}") },
+        LogError::Unreachable { detail } if is_answer(error) => LogError::Refused { detail: format!("{what}: {detail}") },
+        LogError::Unreachable { detail } => LogError::Unreachable { detail: format!("{what}: {detail}") },
+        other => needs(other, &what),
     }
 }
 
@@ -219,6 +221,16 @@ fn partitions(metadata: &rdkafka::metadata::Metadata) -> BTreeMap<String, (u32, 
         (t.name().to_owned(), (number(t.partitions().len()), number(copies)))
     })
     .collect()
+}
+
+/// A topic that is not listed is not there, or not for this client's eyes: only a question about itself tells.
+fn look_closer(catalog: &BaseConsumer<Ear>, topic: &str) -> Result<(), LogError> {
+    let metadata = catalog.fetch_metadata(Some(topic), ASK).map_err(|e| log_error(&e))?;
+    let error = metadata.topics().iter().find(|t| t.name() == topic).and_then(|t| t.error()).map(RDKafkaErrorCode::from);
+    match error {
+        Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(about(topic, "cannot be looked at", &KafkaError::AdminOp(code))),
+        _ => Ok(()),
+    }
 }
 
 /// Settings by topic.

@@ -1,10 +1,12 @@
 //! What every Kafka client here has in common: where its log lines go, and what its errors mean.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, warn};
 
@@ -15,6 +17,8 @@ use crate::broker::LogError;
 pub(super) struct Ear {
     /// A request timed out or a connection broke since [`Ear::listen`].
     shaken: AtomicBool,
+    /// Why the broker does not let this client in, as it last said.
+    turned_away: Mutex<Option<String>>,
 }
 
 /// Facilities of log lines that mean a request may have been sent twice.
@@ -28,6 +32,10 @@ impl Ear {
 
     pub(super) fn shake(&self) {
         self.shaken.store(true, Ordering::Relaxed);
+    }
+
+    fn turned_away(&self) -> Option<String> {
+        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn is_shaken(&self) -> bool {
@@ -49,6 +57,12 @@ impl ClientContext for Ear {
 
     fn error(&self, error: KafkaError, text: &str) {
         self.shake();
+        if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL) =
+            error.rdkafka_error_code()
+        {
+            warn!(text, "the broker does not let this client in");
+            *self.turned_away.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+        }
         debug!(%error, text, "kafka client");
     }
 }
@@ -72,6 +86,36 @@ pub(super) fn passes_by_itself(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::NotCoordinator
         )
     )
+}
+
+/// Takes log lines and errors off a client that fetches nothing: they would pile up in it.
+pub(super) fn hear(client: &BaseConsumer<Ear>) {
+    for _ in 0..8 {
+        drop(client.poll(Duration::ZERO));
+    }
+}
+
+/// What the first question to a cluster failed of: a client that is not let in only sees its connections broken.
+pub(super) fn first_error(client: &BaseConsumer<Ear>, error: &KafkaError) -> LogError {
+    hear(client);
+    match client.context().turned_away() {
+        Some(text) => LogError::Refused {
+            detail: format!(
+                "{text}; check kafka.security_protocol, then kafka.sasl_mechanism, user and password, or kafka.ca and client_cert"
+            ),
+        },
+        None => log_error(error),
+    }
+}
+
+/// A refusal, with what the right is about.
+pub(super) fn needs(error: LogError, what: &str) -> LogError {
+    match error {
+        LogError::Refused { detail } => {
+            LogError::Refused { detail: format!("{detail} ({what}); `lakegate access kafka` prints the rights it needs") }
+        }
+        other => other,
+    }
 }
 
 /// What a code says about the caller's request, beside a broker that is not there.
