@@ -211,4 +211,10 @@ fn a_pipeline_runs_with_exactly_the_rights_that_are_printed_and_names_one_that_i
     assert_eq!(wrong.code, 64, "{wrong:?}");
     assert!(wrong.err.contains("kafka.sasl_mechanism") && wrong.err.contains("uthentication"), "{wrong:?}");
     assert!(!wrong.err.contains("not it"), "{wrong:?}");
+    let ca = node.path("stranger.toml");
+    let stranger = format!("[kafka]\nbrokers = \"{}\"\nca = \"{}\"\n{lines}", node.ssl, cert.display());
+    std::fs::write(&ca, stranger).unwrap();
+    let stranger = node.lakegate(&["topics", "check", "--config", &ca]);
+    assert_eq!(stranger.code, 64, "{stranger:?}");
+    assert!(stranger.err.contains("kafka.ca"), "{stranger:?}");
 }

@@ -157,8 +157,10 @@ pub fn grants(topics: &Topics, roles: &[Role]) -> Vec<Grant> {
     rights.0.into_iter().map(|(resource, operations)| Grant { resource, operations: plain(operations) }).collect()
 }
 
-/// Every start claims the cluster for its lake, with the producer that webhook and commands use as well.
+/// Every start claims the cluster for its lake, with the producer that webhook and commands use as well. Whoever reads
+/// without a group is a client that asks for a coordinator all the same.
 fn claim(rights: &mut Rights, topics: &Topics) {
+    rights.add(Kind::Group, format!("{PREFIX}reader"), false, &[Operation::Describe]);
     rights.topic(topics, Topic::Installation, Operation::Read);
     rights.topic(topics, Topic::Installation, Operation::Write);
     rights.producer("append");
@@ -215,6 +217,7 @@ mod tests {
         Topic lakegate.quarantine: [Write, DescribeConfigs]
         Topic lakegate.staged: [Write, DescribeConfigs]
         Topic lakegate.status: [Write, DescribeConfigs]
+        Group lakegate.reader: [Describe]
         Group lakegate.transform: [Read]
         TransactionalId lakegate.append-*: [Write]
         TransactionalId lakegate.transform-*: [Write]
@@ -250,7 +253,7 @@ mod tests {
         let start = r"kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:CN=gate, O=it'\''s ours' --operation ";
         assert!(told.iter().all(|line| line.starts_with(start)), "{told:#?}");
         let rest: Vec<&str> = told.iter().map(|line| &line[start.len()..]).collect();
-        assert_eq!(rest.len(), 7, "{rest:#?}");
+        assert_eq!(rest.len(), 8, "{rest:#?}");
         assert!(rest.contains(&"Read --group lakegate.reports"), "{rest:#?}");
         let producers = "Write --transactional-id lakegate.append- --transactional-id lakegate.reports- --resource-pattern-type prefixed";
         assert!(rest.contains(&producers), "{rest:#?}");

@@ -7,12 +7,12 @@ use std::time::Duration;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use crate::broker::kafka::client::{Ear, first_error, log_error, needs};
+use crate::broker::kafka::client::{Ear, log_error, metadata, needs};
 use crate::broker::kafka::options::Options;
 use crate::broker::topic_plan::{Action, Change, FoundTopic, PlannedTopic, TopicPlan, plan};
 use crate::broker::{LogError, TopicSpec};
@@ -75,12 +75,12 @@ impl Look {
         let specs: Vec<TopicSpec> =
             topics.iter().map(|t| Ok(TopicSpec { name: full(options, &t.name)?, ..t.clone() })).collect::<Result<_, LogError>>()?;
         let catalog: BaseConsumer<Ear> = options.catalog(None).create_with_context(Ear::default()).map_err(|e| log_error(&e))?;
-        let metadata = catalog.fetch_metadata(None, ASK).map_err(|e| first_error(&catalog, &e))?;
+        let metadata = metadata(&catalog, None, ASK)?;
         let there = partitions(&metadata);
         for spec in specs.iter().filter(|s| !there.contains_key(s.name.as_str())) {
             look_closer(&catalog, spec.name.as_str())?;
         }
-        let existing: Vec<&TopicSpec> = specs.iter().filter(|s| there.contains_key(s.name.as_str())).collect();
+        let existing: Vec<&TopicName> = specs.iter().map(|s| &s.name).filter(|n| there.contains_key(n.as_str())).collect();
         let (settings, own) = describe(&client, &existing)?;
         let found = settings.into_iter().map(|(name, settings)| {
             let (partitions, copies) = there.get(name.as_str()).copied().unwrap_or_default();
@@ -149,7 +149,7 @@ impl Look {
     }
 
     /// The request replaces all that is set on a topic, so what stood there before is said again with it.
-    fn alter(&mut self) -> Result<(), LogError> {
+    fn alter(&self) -> Result<(), LogError> {
         let mut whole: BTreeMap<&TopicName, BTreeMap<&str, &str>> = BTreeMap::new();
         for topic in &self.plan.topics {
             if let Action::Alter { changes } = &topic.action {
@@ -172,7 +172,23 @@ impl Look {
                 Err((resource, code)) => return Err(about(&named(&resource), "cannot be altered", &KafkaError::AdminOp(code))),
             }
         }
-        Ok(())
+        // A broker tells the old settings for a moment: whoever looks next is to see what was done.
+        let since = Stopwatch::start();
+        let names: Vec<&TopicName> = whole.keys().copied().collect();
+        loop {
+            let (found, _) = describe(&self.client, &names)?;
+            let is_done = |(name, settings): (&&TopicName, &BTreeMap<&str, &str>)| {
+                let found = found.get(*name);
+                settings.iter().all(|(key, value)| found.and_then(|f| f.get(*key)).is_some_and(|v| v == value))
+            };
+            if whole.iter().all(is_done) {
+                return Ok(());
+            }
+            if since.elapsed() > READY_WITHIN {
+                return Err(LogError::Unreachable { detail: "topics were altered, and the broker still tells their old settings".into() });
+            }
+            std::thread::park_timeout(READY_STEP);
+        }
     }
 }
 
@@ -225,7 +241,7 @@ fn partitions(metadata: &rdkafka::metadata::Metadata) -> BTreeMap<String, (u32, 
 
 /// A topic that is not listed is not there, or not for this client's eyes: only a question about itself tells.
 fn look_closer(catalog: &BaseConsumer<Ear>, topic: &str) -> Result<(), LogError> {
-    let metadata = catalog.fetch_metadata(Some(topic), ASK).map_err(|e| log_error(&e))?;
+    let metadata = metadata(catalog, Some(topic), ASK)?;
     let error = metadata.topics().iter().find(|t| t.name() == topic).and_then(|t| t.error()).map(RDKafkaErrorCode::from);
     match error {
         Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(about(topic, "cannot be looked at", &KafkaError::AdminOp(code))),
@@ -237,17 +253,16 @@ fn look_closer(catalog: &BaseConsumer<Ear>, topic: &str) -> Result<(), LogError>
 type ByTopic = BTreeMap<TopicName, BTreeMap<String, String>>;
 
 /// What is in force on each topic, and what of it was set on the topic itself.
-fn describe(client: &Client, topics: &[&TopicSpec]) -> Result<(ByTopic, ByTopic), LogError> {
+fn describe(client: &Client, topics: &[&TopicName]) -> Result<(ByTopic, ByTopic), LogError> {
     let (mut all, mut own) = (ByTopic::new(), ByTopic::new());
     if topics.is_empty() {
         return Ok((all, own));
     }
     let asked = AdminOptions::new().request_timeout(Some(ASK));
-    let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|t| ResourceSpecifier::Topic(t.name.as_str())).collect();
+    let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|t| ResourceSpecifier::Topic(t.as_str())).collect();
     let described = Handle::current().block_on(client.describe_configs(&resources, &asked)).map_err(|e| log_error(&e))?;
     // The client gives them in the order they were asked for; a refusal does not say whose it is.
-    for (topic, described) in topics.iter().zip(described) {
-        let name = &topic.name;
+    for (name, described) in topics.iter().copied().zip(described) {
         let resource = described.map_err(|code| about(name.as_str(), "cannot be described", &KafkaError::AdminOp(code)))?;
         for entry in resource.entries {
             let Some(value) = entry.value else { continue };

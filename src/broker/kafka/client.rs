@@ -8,9 +8,11 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use tracing::{debug, warn};
 
 use crate::broker::LogError;
+use crate::clock::Stopwatch;
 
 /// Listens to one client.
 #[derive(Debug, Default)]
@@ -95,16 +97,36 @@ pub(super) fn hear(client: &BaseConsumer<Ear>) {
     }
 }
 
-/// What the first question to a cluster failed of: a client that is not let in only sees its connections broken.
-pub(super) fn first_error(client: &BaseConsumer<Ear>, error: &KafkaError) -> LogError {
-    hear(client);
-    match client.context().turned_away() {
-        Some(text) => LogError::Refused {
-            detail: format!(
-                "{text}; check kafka.security_protocol, then kafka.sasl_mechanism, user and password, or kafka.ca and client_cert"
-            ),
-        },
-        None => log_error(error),
+/// Events looked through for a reason: log lines stand between.
+const EVENTS_MAX: usize = 1_000;
+
+/// Asks for metadata of one topic, or all. A client that is not let in only sees its connections broken, so between
+/// short waits its events are looked at: the reason is told at once, and no sooner than it is known.
+pub(super) fn metadata(client: &BaseConsumer<Ear>, topic: Option<&str>, within: Duration) -> Result<Metadata, LogError> {
+    let step = within.min(Duration::from_secs(3));
+    let since = Stopwatch::start();
+    loop {
+        let error = match client.fetch_metadata(topic, step) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        for _ in 0..EVENTS_MAX {
+            drop(client.poll(Duration::ZERO));
+            if let Some(text) = client.context().turned_away() {
+                return Err(LogError::Refused {
+                    detail: format!(
+                        "{text}; check kafka.security_protocol, then kafka.sasl_mechanism, user and password, or kafka.ca and client_cert"
+                    ),
+                });
+            }
+        }
+        let waits = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown)
+        );
+        if !waits || since.elapsed() >= within {
+            return Err(log_error(&error));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset as At, TopicPartitionList};
 use tokio::sync::Semaphore;
 
-use crate::broker::kafka::client::{Ear, first_error, hear, log_error, needs, passes_by_itself};
+use crate::broker::kafka::client::{Ear, hear, log_error, metadata, needs, passes_by_itself};
 use crate::broker::kafka::message;
 use crate::broker::kafka::options::Options;
 use crate::broker::{Bounds, Chunk, LogError, PollLimit, Reader};
@@ -78,7 +78,7 @@ impl KafkaReader {
 impl Shared {
     fn partitions(&self, topic: &TopicName) -> Result<u32, LogError> {
         let name = self.options.topic(topic);
-        let metadata = self.catalog.fetch_metadata(Some(&name), ASK).map_err(|e| first_error(&self.catalog, &e))?;
+        let metadata = metadata(&self.catalog, Some(&name), ASK)?;
         let found = metadata.topics().iter().find(|t| t.name() == name).ok_or_else(|| LogError::TopicMissing { topic: topic.clone() })?;
         let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
         match found.error().map(RDKafkaErrorCode::from) {
