@@ -116,8 +116,8 @@ impl Topics {
             StageName::Assemble => (vec![Topic::Plans], vec![StageName::Transform]),
             // What is replayed, and how far validate is behind.
             StageName::Replay => (vec![Topic::Landing], vec![StageName::Validate]),
-            // The desk that orders replays asks what is known of each object, and which letters there are.
-            StageName::Bridge => (vec![Topic::Landing, Topic::Status, Topic::Quarantine, Topic::Lifecycle], Vec::new()),
+            // The inbox of manifests asks what is known of each object.
+            StageName::Bridge => (vec![Topic::Status], Vec::new()),
             _ => (Vec::new(), Vec::new()),
         }
     }
