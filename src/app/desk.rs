@@ -2,7 +2,6 @@
 //! stands in a running process (behind [`crate::app::control`]) or in the command itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use crate::app::board::{Board, BoardError};
 use crate::app::query::{LetterFilter, Query, QueryError, StatusFilter};
 use crate::app::replays::ControlOrder;
 use crate::app::sweeping::{SweepError, SweepOrder, sweep};
+use crate::app::verdicts::VerdictOrder;
 use crate::app::view::{Page, told, uri};
 use crate::app::wiring::{Engine, Options, StartError, ground};
 use crate::broker::{Broker, CommitError, OutRecord};
@@ -23,7 +23,6 @@ use crate::domain::object::ObjectRef;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
-use crate::lake::url::Stores;
 use crate::pipeline::claim::check_in;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
@@ -34,7 +33,7 @@ use crate::stage::inbox::{OrderError, ReplayDesk};
 use crate::stage::letters::State;
 use crate::telemetry::progress::Progress;
 use crate::wire::codec::CodecError;
-use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, QuarantineLetter, ReplayItem, ReplayRequest};
+use crate::wire::records::{FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, ReplayItem, ReplayRequest};
 
 /// Files told in the audit line of a replay that does not run.
 const PLANNED_MAX: usize = 1_000;
@@ -48,6 +47,7 @@ pub enum Request {
     RunsShow { id: String },
     QuarantineList { filter: LetterFilter },
     QuarantineShow { id: String },
+    QuarantineDecide { order: VerdictOrder },
     Replay { order: ReplayOrder },
     ReplayList { limit: usize },
     ReplayShow { id: String },
@@ -143,20 +143,21 @@ pub struct PlannedView {
 }
 
 /// A replay drawn up, nothing of it written yet.
-struct Drawn {
+pub(crate) struct Drawn {
     /// The request; or an audit line, when nothing is to run.
-    record: OutRecord,
+    pub(crate) record: OutRecord,
+    pub(crate) planned: ReplayPlan,
     answer: Answer,
 }
 
 /// Objects to replay, before anything is known of them.
-struct Chosen {
-    dataset: Option<String>,
-    replay_id: Option<ReplayId>,
-    reason: Option<String>,
-    options: ReplayOptions,
-    objects_per_second: Option<u32>,
-    files: Vec<ReplayFile>,
+pub(crate) struct Chosen {
+    pub(crate) dataset: Option<String>,
+    pub(crate) replay_id: Option<ReplayId>,
+    pub(crate) reason: Option<String>,
+    pub(crate) options: ReplayOptions,
+    pub(crate) objects_per_second: Option<u32>,
+    pub(crate) files: Vec<ReplayFile>,
 }
 
 impl Chosen {
@@ -223,13 +224,13 @@ fn page<T: Serialize>(page: Page<T>) -> Answer {
 }
 
 impl Desk {
-    /// The desk of a state folder no process runs on. A replay ordered here is performed by the next run.
+    /// The desk of a state folder no process runs on, or of a cluster. A replay ordered here is performed by whoever
+    /// runs, or the next run.
     ///
     /// # Errors
-    /// When the folder or its lake cannot be opened, or a process has the folder.
-    pub async fn offline(state: &Path, lake: &str, stores: Stores, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let options = Options { stores, ..Options::new(Vec::new(), lake.to_owned(), String::new(), Some(state.to_owned())) };
-        let ground = ground(&options, &clock).await?;
+    /// When folder, cluster or lake cannot be opened, or a process has the folder.
+    pub async fn offline(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let ground = ground(options, &clock).await?;
         let query = Query { reader: ground.broker.reader(), outlet: ground.outlet, lake: ground.lake };
         Ok(Self { query, broker: ground.broker, clock, progress: None })
     }
@@ -264,8 +265,12 @@ impl Desk {
                 let about = json!({ "uri": history.uri, "runs": history.runs });
                 Ok(Answer { items, about, more: history.more, unreadable: 0 })
             }
-            Request::QuarantineList { filter } => Ok(page(self.query.letters(&filter).await?)),
+            Request::QuarantineList { filter } => {
+                let letters = self.query.letters(&filter).await?;
+                Ok(Answer { about: json!(letters.counts), ..page(letters.page) })
+            }
             Request::QuarantineShow { id } => Ok(page(self.query.letter(&id).await?)),
+            Request::QuarantineDecide { order } => self.decide(order).await,
             Request::Replay { order } => self.replay(order).await,
             Request::ReplayList { limit } => Ok(page(self.replays(limit).await?)),
             Request::ReplayShow { id } => self.replay_shown(&id).await,
@@ -281,7 +286,7 @@ impl Desk {
 
     async fn replay(&self, order: ReplayOrder) -> Result<Answer, DeskError> {
         let chosen = self.choose(&order).await?;
-        let Drawn { mut record, answer } = self.draw(chosen, order.replay_id, order.reason, order.requested_by).await?;
+        let Drawn { mut record, answer, .. } = self.draw(chosen, order.replay_id, order.reason, order.requested_by).await?;
         if let Some((path, bytes)) = check_in(&mut record) {
             self.query.lake.put(&path, PutPayload::from(bytes)).await?;
         }
@@ -290,7 +295,7 @@ impl Desk {
     }
 
     /// Plans what was chosen. `replay_id` and `reason` go before those of the manifest.
-    async fn draw(
+    pub(crate) async fn draw(
         &self,
         chosen: Chosen,
         replay_id: Option<String>,
@@ -342,7 +347,7 @@ impl Desk {
             outlet.record(Topic::Lifecycle, id, Placed::By(id), &event, headers)?
         };
         let items = planned.files.iter().filter_map(|f| serde_json::to_value(view(f)).ok()).collect();
-        Ok(Drawn { record, answer: Answer { items, about, ..Answer::default() } })
+        Ok(Drawn { record, planned, answer: Answer { items, about, ..Answer::default() } })
     }
 
     async fn choose(&self, order: &ReplayOrder) -> Result<Chosen, DeskError> {
@@ -413,31 +418,8 @@ impl Desk {
         if from >= to { Ok(Vec::new()) } else { self.landed(partition, from.0, to.0).await }
     }
 
-    /// Objects whose newest letter is of the dataset, and of the reason if one is given.
-    async fn held_back(&self, dataset: &str, reason: Option<&str>) -> Result<Vec<ReplayFile>, DeskError> {
-        let codec = Arc::clone(&self.query.outlet.codec);
-        let mut files = Vec::new();
-        for p in 0..self.query.outlet.topics.partitions() {
-            let mut newest: BTreeMap<ReplayFile, bool> = BTreeMap::new();
-            self.query
-                .records(Topic::Quarantine, Partition(p), NextOffset(0), None, |record| {
-                    if record.header("dataset") != Some(dataset) {
-                        return;
-                    }
-                    let Some(letter) = record.value.as_ref().and_then(|v| codec.decode::<QuarantineLetter>(v).ok()) else { return };
-                    let matches = reason.is_none_or(|r| letter.reason == r || letter.reasons.contains_key(r));
-                    if let Some(file) = file(&letter.bucket, &letter.key, letter.version_id) {
-                        newest.insert(file, matches);
-                    }
-                })
-                .await?;
-            files.extend(newest.into_iter().filter_map(|(file, matches)| matches.then_some(file)));
-        }
-        Ok(files)
-    }
-
     /// What `status` knows of each file: of the version it names, else of the one that landed last.
-    async fn known(&self, files: &[ReplayFile]) -> Result<BTreeMap<ReplayFile, (Known, ObjectStatus)>, DeskError> {
+    pub(crate) async fn known(&self, files: &[ReplayFile]) -> Result<BTreeMap<ReplayFile, (Known, ObjectStatus)>, DeskError> {
         let mut by_object: HashMap<String, Vec<&ReplayFile>> = HashMap::new();
         let mut seen = HashSet::new();
         for file in files {
@@ -486,7 +468,7 @@ impl Desk {
     }
 }
 
-fn file(bucket: &str, key: &str, version_id: Option<String>) -> Option<ReplayFile> {
+pub(crate) fn file(bucket: &str, key: &str, version_id: Option<String>) -> Option<ReplayFile> {
     Some(ReplayFile { object: ObjectRef { bucket: bucket.parse().ok()?, key: key.parse().ok()? }, version_id })
 }
 

@@ -1,5 +1,6 @@
 //! The shell's rooms: wiring, runs, the demo.
 
+pub mod access;
 pub mod board;
 pub mod check;
 pub mod contracts;
@@ -7,6 +8,7 @@ pub mod control;
 pub mod demo;
 pub mod demo_inputs;
 pub mod desk;
+pub mod docket;
 pub mod flow;
 pub mod instance;
 pub mod query;
@@ -18,7 +20,9 @@ pub mod run;
 pub mod shutdown;
 pub mod sources;
 pub mod sweeping;
+pub mod topics;
 pub mod upkeep;
+pub mod verdicts;
 pub mod view;
 pub mod wiring;
 

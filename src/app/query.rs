@@ -12,7 +12,8 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::app::view::{History, HistoryLine, LetterView, Page, StatusView, is_of_landing_record, json, time, uri};
+use crate::app::docket::Docket;
+use crate::app::view::{History, HistoryLine, LetterView, Letters, Page, StateCounts, StatusView, is_of_landing_record, json, time, uri};
 use crate::broker::partitioner::partition_of;
 use crate::broker::{LogError, PollLimit, Reader, Record};
 use crate::domain::position::{NextOffset, Partition};
@@ -20,6 +21,7 @@ use crate::domain::time::Timestamp;
 use crate::pipeline::claim::check_out;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topic;
+use crate::quarantine::verdict::LetterState;
 use crate::stage::letters::State;
 use crate::wire::records::{LifecycleEvent, ObjectStatus, QuarantineLetter, Record as WireRecord};
 
@@ -63,6 +65,8 @@ pub struct LetterFilter {
     pub reason: Option<String>,
     /// Part of the object's key.
     pub key: Option<String>,
+    /// A word of [`LetterState`].
+    pub state: Option<String>,
     pub limit: usize,
 }
 
@@ -85,7 +89,12 @@ impl StatusFilter {
 }
 
 impl LetterFilter {
-    fn matches(&self, letter: &QuarantineLetter) -> bool {
+    pub(crate) fn matches(&self, letter: &QuarantineLetter, state: LetterState) -> bool {
+        self.state.as_ref().is_none_or(|s| state.as_str() == s) && self.matches_any(letter)
+    }
+
+    /// Whatever its state.
+    fn matches_any(&self, letter: &QuarantineLetter) -> bool {
         self.dataset.as_ref().is_none_or(|d| letter.dataset.as_ref() == Some(d))
             && self.reason.as_ref().is_none_or(|r| letter.reason == *r || letter.reasons.contains_key(r))
             && self.key.as_deref().is_none_or(|part| letter.key.contains(part))
@@ -247,8 +256,20 @@ impl Query {
     ///
     /// # Errors
     /// Those of the log; of the lake for a long letter.
-    pub async fn letters(&self, filter: &LetterFilter) -> Result<Page<LetterView>, QueryError> {
-        self.letters_where(filter.limit, self.partitions().collect(), |_| true, |letter| filter.matches(letter)).await
+    pub async fn letters(&self, filter: &LetterFilter) -> Result<Letters, QueryError> {
+        let mut newest = Newest::new(filter.limit);
+        let mut counts = StateCounts::default();
+        let unreadable = self
+            .each_letter(None, |_, letter, state| {
+                if filter.matches_any(&letter) {
+                    counts.add(state);
+                    if filter.matches(&letter, state) {
+                        newest.offer(letter.at, LetterView::of(letter, state));
+                    }
+                }
+            })
+            .await?;
+        Ok(Letters { page: newest.page(unreadable), counts })
     }
 
     /// Letters of one run, or of one object.
@@ -256,28 +277,31 @@ impl Query {
     /// # Errors
     /// As [`Query::letters`].
     pub async fn letter(&self, id: &str) -> Result<Page<LetterView>, QueryError> {
-        match object_of(id) {
-            None => {
-                let of_run = |record: &Record| record.header("run_id").is_none_or(|run| run == id);
-                self.letters_where(HISTORY_MAX, self.partitions().collect(), of_run, |letter| letter.run_id == id).await
-            }
-            Some(object) => {
-                let of_object = |letter: &QuarantineLetter| uri(&letter.bucket, &letter.key) == object;
-                self.letters_where(HISTORY_MAX, vec![self.partition_of(object)], |_| true, of_object).await
-            }
-        }
+        let mut newest = Newest::new(HISTORY_MAX);
+        let unreadable = self.each_letter(Some(id), |_, letter, state| newest.offer(letter.at, LetterView::of(letter, state))).await?;
+        Ok(newest.page(unreadable))
     }
 
-    async fn letters_where(
+    /// Calls `each` with every letter, the oldest of a partition first, and where it stands; `id` narrows to one run or
+    /// object. Answers how many could not be decoded.
+    ///
+    /// # Errors
+    /// As [`Query::letters`].
+    pub(crate) async fn each_letter(
         &self,
-        limit: usize,
-        partitions: Vec<Partition>,
-        looks_right: impl Fn(&Record) -> bool,
-        matches: impl Fn(&QuarantineLetter) -> bool,
-    ) -> Result<Page<LetterView>, QueryError> {
-        let mut newest = Newest::new(limit);
+        id: Option<&str>,
+        mut each: impl FnMut(Partition, QuarantineLetter, LetterState),
+    ) -> Result<u64, QueryError> {
+        let object = id.and_then(object_of);
+        let run = if object.is_none() { id } else { None };
+        let partitions: Vec<Partition> = match object {
+            Some(object) => vec![self.partition_of(object)],
+            None => self.partitions().collect(),
+        };
         let mut unreadable = 0;
         for partition in partitions {
+            // Read when the first letter asks for it: most partitions of a narrow question have none.
+            let mut docket: Option<Docket> = None;
             let mut next = NextOffset(0);
             let at = self.outlet.topics.at(Topic::Quarantine, partition);
             loop {
@@ -286,15 +310,25 @@ impl Query {
                     break;
                 }
                 next = chunk.next;
-                for record in chunk.records.iter().filter(|r| looks_right(r)) {
-                    let Some(letter) = self.decoded::<QuarantineLetter>(record, &mut unreadable).await? else { continue };
-                    if matches(&letter) {
-                        newest.offer(letter.at, LetterView::from(letter));
+                for record in &chunk.records {
+                    if run.is_some_and(|run| record.header("run_id").is_some_and(|r| r != run)) {
+                        continue;
                     }
+                    let Some(letter) = self.decoded::<QuarantineLetter>(record, &mut unreadable).await? else { continue };
+                    let is_asked =
+                        run.is_none_or(|run| letter.run_id == run) && object.is_none_or(|o| uri(&letter.bucket, &letter.key) == o);
+                    if !is_asked {
+                        continue;
+                    }
+                    let state = match &docket {
+                        Some(docket) => docket.state(&letter),
+                        None => docket.insert(self.docket(partition).await?).state(&letter),
+                    };
+                    each(partition, letter, state);
                 }
             }
         }
-        Ok(newest.page(unreadable))
+        Ok(unreadable)
     }
 
     /// One object's whole history in order of time: status rows, audit lines (also of its batches and replays), letters.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::time::Timestamp;
+use crate::quarantine::verdict::LetterState;
 use crate::stage::letters::State;
 use crate::wire::records::{ObjectStatus, QuarantineLetter};
 
@@ -63,6 +64,8 @@ pub struct Place {
 pub struct LetterView {
     pub uri: String,
     pub dataset: Option<String>,
+    /// open, released or discarded.
+    pub state: String,
     pub stage: String,
     pub reason: String,
     pub detail: String,
@@ -85,6 +88,30 @@ pub struct LetterView {
     pub raw: Option<String>,
     pub landing: Place,
     pub at: String,
+}
+
+/// Letters by where they stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateCounts {
+    pub open: u64,
+    pub released: u64,
+    pub discarded: u64,
+}
+
+impl StateCounts {
+    pub(crate) fn add(&mut self, state: LetterState) {
+        match state {
+            LetterState::Open => self.open += 1,
+            LetterState::Released => self.released += 1,
+            LetterState::Discarded => self.discarded += 1,
+        }
+    }
+}
+
+/// Letters, and how many of those that match stand where, whatever state was asked for.
+pub struct Letters {
+    pub page: Page<LetterView>,
+    pub counts: StateCounts,
 }
 
 /// One line of a history.
@@ -170,9 +197,10 @@ impl From<ObjectStatus> for StatusView {
     }
 }
 
-impl From<QuarantineLetter> for LetterView {
-    fn from(letter: QuarantineLetter) -> Self {
+impl LetterView {
+    pub fn of(letter: QuarantineLetter, state: LetterState) -> Self {
         Self {
+            state: state.as_str().to_owned(),
             uri: uri(&letter.bucket, &letter.key),
             evidence: json(&letter.evidence),
             raw: letter.raw.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),

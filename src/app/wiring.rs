@@ -19,6 +19,7 @@ use crate::app::reload::Reload;
 use crate::app::sources::{self, Opened, Source};
 use crate::app::upkeep::{MEMO, Upkeep};
 use crate::batch::planner;
+use crate::broker::cluster::Cluster;
 use crate::broker::embedded::{Durability, EmbeddedBroker};
 use crate::broker::{Broker, CommitError, LogError, OutRecord, PollLimit, Reader};
 use crate::claim::ClaimError;
@@ -31,7 +32,7 @@ use crate::lake::url::{self, Stores};
 use crate::lake::{identity, probe};
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::runner::{Halt, Limits, Runner, Surroundings};
-use crate::pipeline::topics::{Topic, Topics};
+use crate::pipeline::topics::{PREFIX, Topic, Topics};
 use crate::pipeline::work::Work;
 use crate::registry::SchemaRegistry;
 use crate::registry::address::Address;
@@ -82,10 +83,8 @@ pub struct Options {
     pub retain_every: Span,
     pub durability: Durability,
     pub limits: Limits,
-    /// `host:port,…` of a Kafka cluster; `None` is the embedded log in the state folder.
-    pub kafka: Option<String>,
-    /// Stands before every topic, group and transactional id: installations of one cluster differ in it.
-    pub prefix: String,
+    /// A Kafka cluster; `None` is the embedded log in the state folder.
+    pub kafka: Option<Cluster>,
     /// A registry over HTTP; `None` is the one in the lake.
     pub registry: Option<Address>,
     /// How landing, lake and contracts are reached.
@@ -94,9 +93,6 @@ pub struct Options {
 
 /// Partitions of a new log nobody configured.
 const PARTITIONS: u32 = 4;
-
-/// What stands before the names of topics where nothing else is said.
-pub const PREFIX: &str = "lakegate.";
 
 impl Options {
     /// Sane defaults around what must be named.
@@ -116,10 +112,15 @@ impl Options {
             durability: Durability::Sync,
             limits: Limits::default(),
             kafka: None,
-            prefix: PREFIX.to_owned(),
             registry: None,
             stores: Stores::default(),
         }
+    }
+}
+
+impl Options {
+    fn prefix(&self) -> &str {
+        self.kafka.as_ref().map_or(PREFIX, |cluster| &cluster.prefix)
     }
 }
 
@@ -236,9 +237,9 @@ pub async fn ground(options: &Options, clock: &Arc<dyn Clock>) -> Result<Ground,
     if let Some(state) = &options.state {
         remember_lake(state, &id, &name)?;
     }
-    let topics = Topics::new(&options.prefix, partitions(broker.reader().as_ref(), options).await?, options.retention);
+    let topics = Topics::new(options.prefix(), partitions(broker.reader().as_ref(), options).await?, options.retention);
     broker.ensure(&topics.specs()).await?;
-    if let Some(brokers) = &options.kafka {
+    if let Some(Cluster { brokers, .. }) = &options.kafka {
         belong_to(&broker, &topics, &id, (brokers, &name)).await?;
     }
     if options.registry.is_none() {
@@ -291,10 +292,9 @@ fn open_broker(options: &Options, clock: &Arc<dyn Clock>) -> Result<Opening, Sta
             Ok(Opening { broker: Arc::clone(&embedded) as Arc<dyn Broker>, embedded: Some(embedded), instance: None })
         }
         #[cfg(feature = "kafka")]
-        (Some(brokers), state) => {
+        (Some(cluster), state) => {
             let instance = state.as_deref().map(crate::app::instance::claim).transpose()?;
-            let mut kafka = crate::broker::kafka::Options::new(brokers, &worker_name(instance.as_ref()));
-            kafka.group_prefix.clone_from(&options.prefix);
+            let kafka = crate::app::topics::options(cluster, &worker_name(instance.as_ref()));
             Ok(Opening { broker: Arc::new(crate::broker::kafka::KafkaBroker::open(kafka, clock)?), embedded: None, instance })
         }
         #[cfg(not(feature = "kafka"))]
@@ -309,7 +309,7 @@ fn worker_name(instance: Option<&Instance>) -> String {
 
 /// Partitions of the log: as it was begun.
 async fn partitions(reader: &dyn Reader, options: &Options) -> Result<u32, StartError> {
-    let landing = Topics::new(&options.prefix, PARTITIONS, options.retention).name(Topic::Landing);
+    let landing = Topics::new(options.prefix(), PARTITIONS, options.retention).name(Topic::Landing);
     match (reader.partitions(&landing).await, options.partitions) {
         (Ok(has), Some(wanted)) if has != wanted => Err(StartError::Partitions { has, wanted }),
         (Ok(has), _) => Ok(has),

@@ -24,10 +24,12 @@ use crate::domain::position::{NextOffset, Offset, Partition, Positions, TopicPar
 use crate::domain::reason::Disposition;
 use crate::domain::time::{Span, Timestamp};
 
+pub mod cluster;
 pub mod embedded;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod partitioner;
+pub mod topic_plan;
 
 /// A record's headers, in order; names are short ASCII.
 pub type Headers = Vec<(String, Bytes)>;

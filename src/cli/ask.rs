@@ -1,6 +1,6 @@
 //! Asks the process that runs on a state folder, or, if none does, the folder itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,25 +8,24 @@ use serde::de::DeserializeOwned;
 
 use crate::app::control::{self, ClientError};
 use crate::app::desk::{Answer, Desk, DeskError, Request};
-use crate::app::wiring::{LAKE_FILE, StartError};
-use crate::cli::config::stores;
+use crate::app::wiring::{LAKE_FILE, Options, StartError};
+use crate::cli::cluster::ClusterArgs;
 use crate::cli::exit::{Unreachable, Usage};
 use crate::cli::out::Out;
 use crate::clock::SystemClock;
+use crate::config::settings::Settings;
 
 /// Where a running, or stopped, lakegate keeps its state.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {
-    /// State folder of the process to ask; if none runs, the folder itself is read
-    #[arg(long, value_name = "DIR", default_value = ".lakegate")]
-    pub state: PathBuf,
+    /// State folder of the process to ask; if none runs, the folder itself is read, or the cluster [default: .lakegate]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<String>,
     /// The lake, if no process runs and the state folder does not name it
     #[arg(long, value_name = "URL")]
     pub lake: Option<String>,
-    /// The file `lakegate run` was given, if no process runs and the lake is on S3: its [s3] is read. Without it the
-    /// environment says how the store is reached
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// The answer of whoever has the state folder.
@@ -34,10 +33,12 @@ pub struct StateArgs {
 /// # Errors
 /// [`Usage`] when there is no such folder or the request is refused, [`Unreachable`] when nobody can answer.
 pub async fn ask(at: &StateArgs, request: Request) -> anyhow::Result<Answer> {
-    match control::ask(&at.state, &request).await {
+    let given = vec![("--state", ("state", "dir"), at.state.clone()), ("--lake", ("lake", "url"), at.lake.clone())];
+    let settings = at.cluster.settings(given, Vec::new())?;
+    match control::ask(&settings.state, &request).await {
         Ok(answer) => Ok(answer),
         Err(ClientError::Refused { detail }) => Err(Usage(detail).into()),
-        Err(ClientError::NobodyThere { .. }) => offline(at, request).await,
+        Err(ClientError::NobodyThere { .. }) => offline(settings, request).await,
         Err(e @ ClientError::Failed { .. }) => {
             Err(anyhow::Error::new(Unreachable("the running process could not answer".into())).context(e))
         }
@@ -45,12 +46,15 @@ pub async fn ask(at: &StateArgs, request: Request) -> anyhow::Result<Answer> {
     }
 }
 
-async fn offline(at: &StateArgs, request: Request) -> anyhow::Result<Answer> {
-    let lake = match &at.lake {
-        Some(lake) => lake.clone(),
-        None => lake_of(&at.state)?,
+async fn offline(settings: Settings, request: Request) -> anyhow::Result<Answer> {
+    let lake = match settings.lake {
+        Some(lake) => lake,
+        None => lake_of(&settings.state)?,
     };
-    let desk = Desk::offline(&at.state, &lake, stores(at.config.as_deref())?, Arc::new(SystemClock)).await.map_err(blame)?;
+    let mut options = Options::new(Vec::new(), lake, String::new(), Some(settings.state));
+    (options.kafka, options.registry) = (settings.kafka, settings.registry);
+    options.stores = settings.stores;
+    let desk = Desk::offline(&options, Arc::new(SystemClock)).await.map_err(blame)?;
     desk.answer(request).await.map_err(|e| match e {
         DeskError::Refused { detail } => Usage(detail).into(),
         e => anyhow::Error::new(e),

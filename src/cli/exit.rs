@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use crate::app::contracts::ReadError;
+use crate::app::sources::SourceError;
+use crate::app::wiring::StartError;
 use crate::broker::{CommitError, LogError, embedded};
 use crate::lake::url;
 use crate::registry::RegistryError;
@@ -50,6 +52,37 @@ pub fn blame(error: ReadError) -> anyhow::Error {
         ReadError::Faults(faults) => Usage(faults.to_string()).into(),
         ReadError::Open(e) => e.into(),
         other => other.into(),
+    }
+}
+
+/// What a process or command could not be opened with: the caller's fault, or somebody who does not answer.
+pub fn of_start(error: StartError) -> anyhow::Error {
+    let code = code_of_start(&error);
+    let error = anyhow::Error::new(error);
+    match code {
+        UNREACHABLE => anyhow::Error::new(Unreachable(format!("{error:#}"))),
+        _ => anyhow::Error::new(Usage(format!("{error:#}"))),
+    }
+}
+
+/// The store answers, and will go on refusing.
+fn is_denied(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+}
+
+/// Whose fault it is that nothing started.
+pub fn code_of_start(error: &StartError) -> u8 {
+    match error {
+        StartError::Registry(RegistryError::Denied { .. } | RegistryError::NoRegistry { .. }) => USAGE,
+        StartError::Probe { source, .. } if source.is_lasting() => USAGE,
+        StartError::Source(SourceError::Reach { source, .. }) if !is_denied(source) => UNREACHABLE,
+        StartError::Registry(_)
+        | StartError::Store(_)
+        | StartError::Probe { .. }
+        | StartError::Identity { .. }
+        | StartError::Contracts(ReadError::Store { .. })
+        | StartError::Log(LogError::Unreachable { .. }) => UNREACHABLE,
+        _ => USAGE,
     }
 }
 

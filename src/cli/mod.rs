@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::out::Out;
 
+pub mod access;
 pub mod ask;
 pub mod check;
+pub mod cluster;
 pub mod config;
 pub mod contract;
 pub mod demo;
@@ -23,6 +25,7 @@ pub mod run;
 pub mod runs;
 pub mod schema;
 pub mod table;
+pub mod topics;
 
 /// The gate between a landing bucket and a trusted data lake. Landed is not trusted.
 #[derive(Debug, Parser)]
@@ -58,7 +61,7 @@ pub enum Command {
     /// Send objects through the pipeline again, safely.
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
-    /// See what was held back, and why.
+    /// See what was held back, and why; release or discard it.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
     /// See what became of every object.
@@ -66,6 +69,12 @@ pub enum Command {
     Runs(runs::RunsCommand),
     /// Remove staged copies that no plan and no record needs any more.
     Gc(gc::GcArgs),
+    /// Print the rights a process needs, and no more.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
+    /// Make and check the topics of a Kafka cluster.
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
     /// Work on contracts: what a dataset promises.
     #[command(subcommand)]
     Contract(contract::ContractCommand),
@@ -125,6 +134,8 @@ pub async fn dispatch(command: Command, out: &mut Out) -> anyhow::Result<u8> {
         Command::Replay(command) => replay::run(command, out).await,
         Command::Quarantine(command) => quarantine::run(command, out).await,
         Command::Runs(command) => runs::run(command, out).await,
+        Command::Access(command) => access::run(command, out),
+        Command::Topics(command) => topics::run(command, out).await,
         Command::Contract(command) => contract::run(command, out).await,
         Command::Gc(args) => gc::run(args, out).await,
         Command::Events(command) => events::run(command, out),

@@ -1,7 +1,6 @@
 //! `lakegate run`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -10,29 +9,22 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::board::{Ended, Totals};
-use crate::app::contracts::ReadError;
 use crate::app::control;
 use crate::app::run::{RunError, Running, Watcher};
 use crate::app::shutdown::{self, Leave, Signal};
-use crate::app::sources::SourceError;
-use crate::app::wiring::{Options, StartError};
-use crate::broker::LogError;
-use crate::cli::config::{layers, refused};
+use crate::app::wiring::Options;
+use crate::cli::cluster::{ClusterArgs, Given};
+use crate::cli::config::refused;
 use crate::cli::exit;
 use crate::clock::{SystemClock, sleep};
-use crate::config::overlay::Flag;
-use crate::config::settings::resolve;
 use crate::config::sources::SourceFlag;
 use crate::domain::time::Span;
-use crate::registry::RegistryError;
 use crate::telemetry::logging::{self, LogLevel};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Settings: a TOML file. Flags win over the environment (LAKEGATE__SECTION__KEY), the
-    /// environment over the file. Without this flag no file is read, whatever lies in the folder.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Where files land: [NAME=]URL, a folder, file://… or s3://bucket[/prefix]; NAME is the bucket. Several are allowed.
     #[arg(long, value_name = "[NAME=]URL", value_parser = crate::cli::named)]
     pub landing: Vec<(String, String)>,
@@ -51,10 +43,6 @@ pub struct RunArgs {
     /// State folder: the embedded log and the stages' stores. Default: .lakegate
     #[arg(long, value_name = "DIR")]
     pub state: Option<String>,
-    /// Brokers of a Kafka cluster, host:port separated by commas: several processes share the work, each with a
-    /// --state of its own. Default: the embedded log of the state folder
-    #[arg(long, value_name = "HOST:PORT,...")]
-    pub kafka: Option<String>,
     /// A schema registry with Confluent's API: http://… or https://…, several of one registry separated by commas.
     /// Default: the registry in the lake
     #[arg(long, value_name = "URL,...")]
@@ -85,23 +73,21 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// What the flags say; the configuration checks it together with everything else.
-    fn flags(&self) -> (Vec<Flag>, Vec<SourceFlag>) {
-        let said = [
+    fn flags(&self) -> (Vec<Given>, Vec<SourceFlag>) {
+        let said = vec![
             ("--lake", ("lake", "url"), self.lake.clone()),
             ("--contracts", ("contracts", "url"), self.contracts.clone()),
             ("--state", ("state", "dir"), self.state.clone()),
-            ("--kafka", ("kafka", "brokers"), self.kafka.clone()),
             ("--registry", ("registry", "url"), self.registry.clone()),
             ("--stages", ("run", "stages"), self.stages.clone()),
             ("--poll", ("run", "poll"), self.poll.clone()),
             ("--no-sync", ("log", "sync"), self.no_sync.then(|| "false".to_owned())),
             ("--log-level", ("logging", "level"), self.log_level.clone()),
         ];
-        let flags = said.into_iter().filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? })).collect();
         let landing = self.landing.iter().cloned().map(|(name, url)| SourceFlag::Landing { name, url });
         let notices = self.notices.iter().cloned().map(|(name, path)| SourceFlag::Notices { name, path: path.into() });
         let webhook = self.webhook.iter().cloned().map(|address| SourceFlag::Webhook { address });
-        (flags, landing.chain(notices).chain(webhook).collect())
+        (said, landing.chain(notices).chain(webhook).collect())
     }
 
     /// What a process is started with, and how long it may drain. Log lines begin here.
@@ -109,8 +95,8 @@ impl RunArgs {
     /// # Errors
     /// Every fault of flags, environment and file; then what none of them says.
     fn options(&self) -> anyhow::Result<(Options, Span)> {
-        let (flags, sources) = self.flags();
-        let settings = resolve(layers(self.config.as_deref(), flags, sources)?).map_err(refused)?;
+        let (given, sources) = self.flags();
+        let settings = self.cluster.settings(given, sources)?;
         let drain = settings.run.drain;
         let quiet = if self.until_idle { LogLevel::warn() } else { LogLevel::info() };
         logging::begin(settings.logging.level.as_ref().unwrap_or(&quiet), settings.logging.format);
@@ -144,27 +130,11 @@ impl Watcher for Terminal {
     }
 }
 
-/// The store answers, and will go on refusing.
-fn is_denied(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
-}
-
 /// Exit code of a failed run.
 pub fn code_of(error: &RunError) -> u8 {
     match error {
-        RunError::Start(StartError::Registry(RegistryError::Denied { .. } | RegistryError::NoRegistry { .. })) => exit::USAGE,
-        RunError::Start(StartError::Probe { source, .. }) if source.is_lasting() => exit::USAGE,
-        RunError::Start(StartError::Source(SourceError::Reach { source, .. })) if !is_denied(source) => exit::UNREACHABLE,
-        RunError::NotStarted { .. }
-        | RunError::Start(
-            StartError::Registry(_)
-            | StartError::Store(_)
-            | StartError::Probe { .. }
-            | StartError::Identity { .. }
-            | StartError::Contracts(ReadError::Store { .. })
-            | StartError::Log(LogError::Unreachable { .. }),
-        ) => exit::UNREACHABLE,
-        RunError::Start(_) => exit::USAGE,
+        RunError::NotStarted { .. } => exit::UNREACHABLE,
+        RunError::Start(error) => exit::code_of_start(error),
         RunError::Halted(_) | RunError::Timeout { .. } => exit::HALTED,
         RunError::Board(_) | RunError::Stage { .. } => exit::INTERNAL,
     }

@@ -66,9 +66,11 @@ fn the_help_tells_a_newcomer_what_there_is() {
       config      See what `run` would run with: every setting and where it was said
       check       Check one file against a contract, offline: what `run` would do with it
       replay      Send objects through the pipeline again, safely
-      quarantine  See what was held back, and why
+      quarantine  See what was held back, and why; release or discard it
       runs        See what became of every object
       gc          Remove staged copies that no plan and no record needs any more
+      access      Print the rights a process needs, and no more
+      topics      Make and check the topics of a Kafka cluster
       contract    Work on contracts: what a dataset promises
       events      Read object-store events by hand
       route       Try event patterns by hand: which dataset does an object belong to?
@@ -195,7 +197,7 @@ const VERSION: &str = r#"{"uri":"raw/in/a.csv","dataset":"orders","status":"PUBL
     "version_id":null,"etag":"e","size":9,"source":"s","first_landed":"2026-01-02T03:04:05.000Z","at":"2026-01-02T03:04:06.000Z",
     "of_landing_record":false,"landing":{"partition":0,"offset":7}}"#;
 
-const LETTER: &str = r#"{"uri":"raw/in/a.csv","dataset":"orders","stage":"classify","reason":"row_type_error","detail":"1 row","remedy":"mend it",
+const LETTER: &str = r#"{"uri":"raw/in/a.csv","dataset":"orders","state":"open","stage":"classify","reason":"row_type_error","detail":"1 row","remedy":"mend it",
     "whole_object":false,"rows_quarantined":1,"reasons":{"row_type_error":1},"run_id":"5f0c","replay_id":null,"generation":0,
     "version_id":null,"contract_hash":null,"evidence":{"column":"amount"},"samples":["{\"amount\":\"\u001b[31mx\"}"],
     "row_letters":"_staging/orders/rows/d.jsonl","raw":null,"landing":{"partition":0,"offset":7},"at":"2026-01-02T03:04:06.000Z"}"#;
@@ -209,11 +211,12 @@ fn tables_tell_what_became_of_objects() {
     ");
     let letter: crate::app::view::LetterView = serde_json::from_str(LETTER).unwrap();
     insta::assert_snapshot!(quarantine::letters_table(std::slice::from_ref(&letter)).render(), @r"
-    REASON          DATASET  OBJECT        ROWS  STAGE     AT                        RUN
-    row_type_error  orders   raw/in/a.csv     1  classify  2026-01-02T03:04:06.000Z  5f0c
+    STATE  REASON          DATASET  OBJECT        ROWS  STAGE     AT                        RUN
+    open   row_type_error  orders   raw/in/a.csv     1  classify  2026-01-02T03:04:06.000Z  5f0c
     ");
     insta::assert_snapshot!(quarantine::letter_text(&letter), @r#"
     raw/in/a.csv: row_type_error
+      state     open
       what      1 row
       remedy    mend it
       held back 1 row_type_error

@@ -11,6 +11,7 @@
 //! nobody named (both are handed in), and any use of `Settings` below this floor.
 
 pub mod file;
+pub mod kafka;
 pub mod overlay;
 pub mod problem;
 pub mod registry;

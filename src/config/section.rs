@@ -96,6 +96,29 @@ impl<'a> Section<'a> {
         reading.problems.push(Problem { origin, key, message: message.into(), remedy: Some(remedy.into()) });
     }
 
+    /// Where a key was said, whatever its value is.
+    pub fn place(&self, key: &str) -> Option<&'a Origin> {
+        self.entries.iter().find(|e| e.key == key).map(|e| &e.node.origin)
+    }
+
+    /// Notes a fault of a key that was said; one that was not has none.
+    pub fn refuse_key(&self, key: &str, message: impl Into<String>, remedy: impl Into<String>, reading: &mut Reading) {
+        let Some(origin) = self.place(key).cloned() else { return };
+        let (key, message, remedy) = (self.path(key), message.into(), Some(remedy.into()));
+        reading.problems.push(Problem { origin: Some(origin), key, message, remedy });
+    }
+
+    /// Refuses one of two keys that is said without the other.
+    pub fn pair(&self, keys: [&'static str; 2], reading: &mut Reading) {
+        let [one, other] = keys;
+        let remedy = format!("say both {one} and {other}, or neither");
+        match (self.place(one), self.place(other)) {
+            (Some(_), None) => self.refuse_key(one, format!("{other} is missing"), remedy, reading),
+            (None, Some(_)) => self.refuse_key(other, format!("{one} is missing"), remedy, reading),
+            _ => {}
+        }
+    }
+
     /// The value of a key, if somebody said it and `read` accepts it.
     pub fn said<T>(
         &mut self,

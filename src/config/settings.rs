@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::file::{Entry, Value};
+use super::file::Entry;
 use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
-use super::registry;
 use super::s3;
-use super::section::{List, Reading, Refused, Said, Section, Shown, count, list, parsed, size, span, text, truth};
+use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
 use super::sources::{self, SourceFlag};
+use super::{kafka, registry};
 use crate::app::sources::Source;
-use crate::app::wiring::{Options, PREFIX};
+use crate::app::wiring::Options;
 use crate::broker::PollLimit;
+use crate::broker::cluster::Cluster;
 use crate::broker::embedded::Durability;
 use crate::contract::fault::nearest;
-use crate::domain::names::{StageName, TopicName};
+use crate::domain::names::StageName;
 use crate::domain::time::Span;
 use crate::domain::units::ByteSize;
 use crate::lake::url::Stores;
@@ -41,8 +42,9 @@ pub struct Settings {
     /// Wait between two looks at them.
     pub reload: Span,
     pub state: PathBuf,
-    /// `host:port,…` of a cluster.
-    pub kafka: Option<String>,
+    /// A cluster in place of the embedded log.
+    pub kafka: Option<Cluster>,
+    /// Stands before the names of topics, groups and transactional ids.
     pub prefix: String,
     /// A registry over HTTP.
     pub registry: Option<Address>,
@@ -86,7 +88,7 @@ pub struct Log {
 
 /// The sections there are.
 pub const SECTIONS: [&str; 11] =
-    ["lake", "contracts", "state", s3::SECTION, "kafka", registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
+    ["lake", "contracts", "state", s3::SECTION, kafka::SECTION, registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -125,10 +127,7 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let state = section.or("dir", ".lakegate".to_owned(), reading, text).into();
     section.finish(reading);
     let stores = Stores { s3: Arc::new(s3::read(&root, reading)) };
-    let mut section = Section::open(&root, "kafka", reading);
-    let kafka = section.optional("brokers", reading, text).map(|b| b.value);
-    let prefix = section.or("prefix", PREFIX.to_owned(), reading, prefix_of_names);
-    section.finish(reading);
+    let kafka::Kafka { cluster: kafka, prefix } = kafka::read(&root, reading);
     let registry = registry::read(&root, reading);
     let run = read_run(Section::open(&root, "run", reading), reading);
     let log = read_log(Section::open(&root, "log", reading), reading);
@@ -142,16 +141,6 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
     (Settings { lake, contracts, reload, state, kafka, prefix, registry, stores, sources, run, log, limits, logging, shown }, problems)
-}
-
-/// What topics can be named with: the longest of ours after it fits too.
-fn prefix_of_names(value: &Value) -> Result<String, Refused> {
-    let prefix = text(value)?;
-    let longest = StageName::ALL.iter().map(|s| format!("{prefix}changelog.{s}")).max_by_key(String::len).unwrap_or_default();
-    match longest.parse::<TopicName>() {
-        Ok(_) => Ok(prefix),
-        Err(e) => Err(Refused { message: e.to_string(), remedy: Some("such as lakegate. or team.lakegate.".to_owned()) }),
-    }
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.
@@ -255,7 +244,6 @@ impl Settings {
             durability,
             limits: self.limits,
             kafka: self.kafka,
-            prefix: self.prefix,
             registry: self.registry,
             stores: self.stores,
         })

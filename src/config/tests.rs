@@ -71,6 +71,7 @@ ca = "/etc/other.pem"
 [kafka]
 brokers = "one:9092,two:9092"
 prefix = "team."
+security_protocol = "plaintext"
 [registry]
 url = ["http://one:8081", "https://two/apis/ccompat/v7/"]
 connect_timeout = "1s"
@@ -147,7 +148,9 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     );
     assert_eq!(landing.keys.map(|k| (k.id, k.secret)), Some(("k".to_owned(), "hunter2".to_owned())), "said for all buckets");
     assert_eq!(s3.environment.get("AWS_REGION"), Some("x"));
-    assert_eq!(options.kafka.as_deref(), Some("one:9092,two:9092"));
+    let mut cluster = crate::broker::cluster::Cluster::new("one:9092,two:9092");
+    cluster.prefix = "team.".to_owned();
+    assert_eq!(options.kafka, Some(cluster));
     let registry = options.registry.unwrap();
     let urls: Vec<&str> = registry.urls.iter().map(BaseUrl::as_str).collect();
     assert_eq!(urls, ["http://one:8081", "https://two/apis/ccompat/v7"]);
@@ -190,7 +193,7 @@ fn a_source_of_a_flag_replaces_the_one_of_its_name_and_joins_the_others() {
     let names: Vec<&str> = settings.sources.iter().map(Source::name).collect();
     assert_eq!(names, ["orders", "told", "hook", "raw", "n.jsonl", "webhook"]);
     assert_eq!(said(&settings, "source(raw).url"), ("./other".into(), "--landing".into()));
-    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:36".into()));
+    assert_eq!(said(&settings, "source(raw).poll"), ("5s".into(), "lakegate.toml:37".into()));
     assert!(settings.shown.iter().all(|s| s.key != "source[0].url"), "a replaced source is not shown");
 }
 

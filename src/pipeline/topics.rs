@@ -1,5 +1,6 @@
 //! The topics of the design, their partitions and retention (product.md §1, engine.md §8.1).
 
+pub use crate::broker::cluster::PREFIX;
 use crate::broker::{Cleanup, TopicSpec};
 use crate::domain::names::{StageName, TopicName};
 use crate::domain::position::{Partition, TopicPartition};
@@ -39,6 +40,11 @@ impl Topics {
     /// `partitions` is for ever: state lives on them. `retention` is that of letters and landing records.
     pub fn new(prefix: &str, partitions: u32, retention: Span) -> Self {
         Self { prefix: prefix.to_owned(), partitions: partitions.max(1), retention }
+    }
+
+    /// What stands before every name.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub fn partitions(&self) -> u32 {
@@ -83,6 +89,39 @@ impl Topics {
             StageName::Publish => Topic::Checked,
             StageName::Letters => Topic::Quarantine,
             StageName::Reports => Topic::QualityReports,
+        }
+    }
+
+    /// The topics a stage writes, beside its changelog.
+    pub fn outputs(stage: StageName) -> Vec<Topic> {
+        let (status, lifecycle, quarantine) = (Topic::Status, Topic::Lifecycle, Topic::Quarantine);
+        let mut all = match stage {
+            // The inbox of manifests orders replays.
+            StageName::Bridge => vec![Topic::Landing, Topic::Replay, lifecycle],
+            StageName::Validate => vec![Topic::Validated, status, lifecycle],
+            StageName::Classify => vec![Topic::Classified, status, lifecycle],
+            StageName::Assemble => vec![Topic::Plans, status, lifecycle],
+            StageName::Transform => vec![Topic::Staged, status, lifecycle],
+            StageName::Check => vec![Topic::Checked, Topic::QualityReports, status, lifecycle],
+            StageName::Publish => vec![Topic::Published, status, lifecycle],
+            StageName::Replay => vec![Topic::Landing, status, lifecycle],
+            StageName::Letters | StageName::Reports => Vec::new(),
+        };
+        // Whatever reads a topic sets records aside that do not decode.
+        all.push(quarantine);
+        all
+    }
+
+    /// What a stage looks at beside its input and its changelog: topics, and groups whose positions it asks for.
+    pub fn looks_at(stage: StageName) -> (Vec<Topic>, Vec<StageName>) {
+        match stage {
+            // How far transform is behind.
+            StageName::Assemble => (vec![Topic::Plans], vec![StageName::Transform]),
+            // What is replayed, and how far validate is behind.
+            StageName::Replay => (vec![Topic::Landing], vec![StageName::Validate]),
+            // The inbox of manifests asks what is known of each object.
+            StageName::Bridge => (vec![Topic::Status], Vec::new()),
+            _ => (Vec::new(), Vec::new()),
         }
     }
 

@@ -7,3 +7,4 @@ pub mod budget;
 pub mod letter;
 pub mod remedy;
 pub mod row;
+pub mod verdict;

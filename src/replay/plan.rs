@@ -35,6 +35,12 @@ pub enum Action {
     Repeated,
 }
 
+impl Action {
+    pub fn is_replay(&self) -> bool {
+        matches!(self, Action::Replay { .. })
+    }
+}
+
 /// Why a file is replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {

@@ -2,6 +2,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::app::control::{self, ClientError, Server};
+use crate::app::verdicts::VerdictView;
 use crate::app::view::{HistoryLine, LetterView, StatusView};
 use crate::broker::OutRecord;
 use crate::broker::embedded::EmbeddedBroker;
@@ -391,4 +392,150 @@ async fn nonsense_on_the_socket_is_answered_and_harms_nobody() {
     assert!(control::ask(folder.path(), &Request::Status).await.is_ok());
     stop.cancel();
     serving.await.unwrap();
+}
+
+fn verdict(word: &str, id: Option<&str>) -> VerdictOrder {
+    VerdictOrder {
+        verdict: word.into(),
+        id: id.map(str::to_owned),
+        filter: LetterFilter::default(),
+        dry_run: false,
+        force: false,
+        expected: None,
+        reason: "looked at".into(),
+        requested_by: "ada".into(),
+        replay_id: Some("r9".into()),
+        objects_per_second: None,
+    }
+}
+
+impl House {
+    async fn decide(&self, order: VerdictOrder) -> Answer {
+        self.ask(Request::QuarantineDecide { order }).await
+    }
+
+    /// Every letter's object and state, and the counts.
+    async fn letter_states(&self) -> (Vec<(String, String)>, Value) {
+        let answer = self.ask(Request::QuarantineList { filter: LetterFilter { limit: 100, ..LetterFilter::default() } }).await;
+        let mut states: Vec<_> = items::<LetterView>(&answer).into_iter().map(|l| (l.uri, l.state)).collect();
+        states.sort();
+        (states, answer.about)
+    }
+
+    async fn requests(&self) -> Vec<ReplayRequest> {
+        let mut found = Vec::new();
+        for p in 0..3 {
+            let at = self.clerk.outlet.topics.at(Topic::Replay, Partition(p));
+            let limit = crate::broker::PollLimit { records: 10, bytes: 1 << 20 };
+            for record in self.desk.query.reader.read(&at, NextOffset(0), limit).await.unwrap().records {
+                found.push(self.clerk.outlet.codec.decode::<ReplayRequest>(&record.value.unwrap()).unwrap());
+            }
+        }
+        found
+    }
+}
+
+#[tokio::test]
+async fn a_release_replays_the_version_and_writes_down_who_and_why() {
+    let house = House::new().await;
+    let held = Admitted { version_id: Some("v1".into()), ..object("in/a.csv", 0) };
+    house.held(&held, ReasonCode::EmptyFile, 0).await;
+    let dry = house.decide(VerdictOrder { dry_run: true, ..verdict("release", Some("raw/in/a.csv")) }).await;
+    assert_eq!((dry.about["letters"].as_u64(), dry.about["decided"].as_bool()), (Some(1), Some(false)));
+    assert_eq!((house.requests().await.len(), house.letter_states().await.0[0].1.as_str()), (0, "open"), "a dry run writes nothing");
+
+    let answer = house.decide(verdict("release", Some(&held.run_id))).await;
+    assert_eq!(answer.about["replay_id"], "r9");
+    let [request] = house.requests().await.try_into().unwrap();
+    assert_eq!((request.requested_by.as_str(), request.reason.as_str(), request.dataset.as_deref()), ("ada", "looked at", Some("orders")));
+    let replayed: Vec<_> = request.items.iter().map(|i| (i.key.as_str(), i.version_id.as_deref())).collect();
+    assert_eq!(replayed, [("in/a.csv", Some("v1"))]);
+    let (states, counts) = house.letter_states().await;
+    assert_eq!(states, [("raw/in/a.csv".to_owned(), "released".to_owned())]);
+    assert_eq!(counts, json!({ "open": 0, "released": 1, "discarded": 0 }));
+    let history: Vec<HistoryLine> = items(&house.ask(Request::RunsShow { id: "raw/in/a.csv".into() }).await);
+    let line = history.iter().find(|l| l.word == "LetterReleased").expect("an audit record");
+    assert_eq!((line.detail["requested_by"].as_str(), line.detail["reason"].as_str()), (Some("ada"), Some("looked at")));
+    assert_eq!(line.run_id, held.run_id);
+}
+
+#[tokio::test]
+async fn what_is_discarded_stays_out_of_every_later_selection() {
+    let house = House::new().await;
+    for (n, key) in ["in/a.csv", "in/b.csv"].into_iter().enumerate() {
+        house.held(&object(key, i64::try_from(n).unwrap()), ReasonCode::MissingRequiredColumn, 0).await;
+    }
+    let answer = house.decide(verdict("discard", Some("s3://raw/in/a.csv"))).await;
+    assert_eq!((answer.about["decided"].as_bool(), answer.about["letters"].as_u64()), (Some(true), Some(1)));
+    assert!(house.requests().await.is_empty(), "a discard replays nothing");
+    let (states, counts) = house.letter_states().await;
+    assert_eq!(states.iter().map(|s| s.1.as_str()).collect::<Vec<_>>(), ["discarded", "open"]);
+    assert_eq!(counts, json!({ "open": 1, "released": 0, "discarded": 1 }));
+    let open = LetterFilter { state: Some("open".into()), limit: 9, ..LetterFilter::default() };
+    let open: Vec<LetterView> = items(&house.ask(Request::QuarantineList { filter: open }).await);
+    assert_eq!(open.iter().map(|l| l.uri.as_str()).collect::<Vec<_>>(), ["raw/in/b.csv"]);
+
+    let planned: Vec<PlannedView> = items(&house.ask(Request::Replay { order: order(held_back()) }).await);
+    assert_eq!(planned.iter().map(|f| f.uri.as_str()).collect::<Vec<_>>(), ["raw/in/b.csv"]);
+    for word in ["release", "discard"] {
+        let again = house.decide(verdict(word, Some("raw/in/a.csv"))).await;
+        let [left] = items::<VerdictView>(&again).try_into().unwrap();
+        assert_eq!((left.what.as_str(), again.about["decided"].as_bool()), ("left", Some(false)));
+        assert!(left.why.contains("discarded"), "{}", left.why);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_that_was_admitted_releases_a_letter_and_its_own_letter_is_open() {
+    let house = House::new().await;
+    let held = object("in/a.csv", 0);
+    house.held(&held, ReasonCode::EmptyFile, 0).await;
+    let again = Admitted { generation: 1, run_id: "r1-0000".into(), replay_id: Some("r1".into()), landing_offset: 1, ..held.clone() };
+    house.status(&again, State::Admitted, None, 1).await;
+    assert_eq!(house.letter_states().await.1, json!({ "open": 0, "released": 1, "discarded": 0 }));
+    house.held(&again, ReasonCode::EmptyFile, 2).await;
+    assert_eq!(house.letter_states().await.1, json!({ "open": 1, "released": 1, "discarded": 0 }));
+    // Validation refuses a replay before it has a generation of its own.
+    let refused = Admitted { generation: 0, run_id: "r2-0000".into(), replay_id: Some("r2".into()), ..object("in/b.csv", 2) };
+    house.held(&object("in/b.csv", 2), ReasonCode::EmptyFile, 3).await;
+    house.held(&refused, ReasonCode::EmptyFile, 4).await;
+    assert_eq!(house.letter_states().await.1, json!({ "open": 2, "released": 2, "discarded": 0 }));
+}
+
+#[tokio::test]
+async fn a_release_leaves_alone_what_it_would_not_be_the_version_of() {
+    let house = House::new().await;
+    let (old, published) = (object("in/a.csv", 0), object("in/b.csv", 1));
+    house.held(&old, ReasonCode::EmptyFile, 0).await;
+    let newer = Admitted { token: "other".into(), landing_offset: 2, first_landed: NOW.millis() + 9, run_id: "new".into(), ..old.clone() };
+    house.status(&newer, State::Published, None, 1).await;
+    house.held(&published, ReasonCode::EmptyFile, 0).await;
+    house.status(&published, State::Published, None, 2).await;
+    let all =
+        || VerdictOrder { filter: LetterFilter { dataset: Some("orders".into()), ..LetterFilter::default() }, ..verdict("release", None) };
+    let answer = house.decide(all()).await;
+    assert_eq!((answer.about["letters"].as_u64(), answer.about["left"].as_u64()), (Some(0), Some(2)));
+    let mut whys: Vec<_> = items::<VerdictView>(&answer).into_iter().map(|v| (v.uri, v.why)).collect();
+    whys.sort();
+    assert!(whys[0].1.contains("another version") && whys[1].1.contains("published"), "{whys:?}");
+    assert!(house.requests().await.is_empty());
+    let forced = house.decide(VerdictOrder { force: true, ..all() }).await;
+    assert_eq!(forced.about["letters"].as_u64(), Some(1), "rows of a published object are released by force");
+}
+
+#[tokio::test]
+async fn a_verdict_is_on_exactly_the_letters_that_were_counted() {
+    let house = House::new().await;
+    house.held(&object("in/a.csv", 0), ReasonCode::EmptyFile, 0).await;
+    let refused = |order| async {
+        let told = house.desk.answer(Request::QuarantineDecide { order }).await;
+        told.expect_err("it is refused").to_string()
+    };
+    let two = VerdictOrder { expected: Some(2), ..verdict("discard", Some("raw/in/a.csv")) };
+    assert!(refused(two).await.contains("1 letters match now, 2 did"));
+    assert!(refused(verdict("discard", None)).await.contains("say which letters"));
+    assert!(refused(verdict("forgive", Some("raw/in/a.csv"))).await.contains("release or discard"));
+    let silent = VerdictOrder { reason: " ".into(), ..verdict("discard", Some("raw/in/a.csv")) };
+    assert!(refused(silent).await.contains("says why"));
+    assert_eq!(house.letter_states().await.1, json!({ "open": 1, "released": 0, "discarded": 0 }));
 }

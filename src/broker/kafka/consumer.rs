@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::broker::LogError;
-use crate::broker::kafka::client::log_error;
+use crate::broker::kafka::client::{log_error, needs};
 use crate::broker::kafka::message;
 use crate::broker::kafka::rebalance::Member;
 use crate::broker::kafka::seat::Seat;
@@ -239,7 +239,7 @@ impl Poller {
                 self.seat.fail(LogError::TopicMissing { topic: self.topic.clone() });
             }
             (KafkaError::MessageConsumptionFatal(_), _) => self.seat.fail(LogError::Fenced),
-            _ => match log_error(error) {
+            _ => match needs(log_error(error), &format!("topic {} and its group", self.name)) {
                 // The client goes on by itself.
                 LogError::Unreachable { detail } => debug!(topic = self.name, detail, "kafka consumer"),
                 other => self.seat.fail(other),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::broker::topic_plan::TopicPlan;
 use crate::broker::{Broker, CommitError, Committed, Log, LogError, OutRecord, Reader, TopicSpec, Transaction};
 use crate::clock::Clock;
 use crate::domain::names::TopicName;
@@ -72,12 +73,39 @@ impl KafkaBroker {
     }
 }
 
+/// Asks about topics on a thread that may block.
+async fn on_topics<T: Send + 'static>(
+    options: &Arc<Options>,
+    topics: &[TopicSpec],
+    ask: impl FnOnce(&Options, &[TopicSpec]) -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    let (options, topics) = (Arc::clone(options), topics.to_vec());
+    let done = tokio::task::spawn_blocking(move || ask(&options, &topics)).await;
+    done.unwrap_or_else(|e| Err(LogError::Unreachable { detail: e.to_string() }))
+}
+
+/// What a cluster's topics need to be those of the design. Asks, changes nothing, needs no name of a process.
+///
+/// # Errors
+/// Those of the cluster, and `Refused` for options no client can be made of.
+pub async fn survey(options: Options, topics: &[TopicSpec]) -> Result<TopicPlan, LogError> {
+    options.check().map_err(|e| LogError::Refused { detail: e.to_string() })?;
+    on_topics(&Arc::new(options), topics, admin::survey).await
+}
+
+/// Creates and alters what [`survey`] tells; nothing while anything differs dangerously. Answers with what was found.
+///
+/// # Errors
+/// Those of [`survey`]; `Refused` names the topic that could not be made.
+pub async fn carry_out(options: Options, topics: &[TopicSpec]) -> Result<TopicPlan, LogError> {
+    options.check().map_err(|e| LogError::Refused { detail: e.to_string() })?;
+    on_topics(&Arc::new(options), topics, admin::carry_out).await
+}
+
 #[async_trait]
 impl Broker for KafkaBroker {
     async fn ensure(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        let (options, topics) = (Arc::clone(&self.options), topics.to_vec());
-        let done = tokio::task::spawn_blocking(move || admin::ensure(&options, &topics)).await;
-        done.unwrap_or_else(|e| Err(LogError::Unreachable { detail: e.to_string() }))
+        on_topics(&self.options, topics, admin::ensure).await
     }
 
     async fn worker(&self, group: &str, input: &TopicName, instance: &str) -> Result<Box<dyn Log>, LogError> {

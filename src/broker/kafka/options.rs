@@ -6,6 +6,7 @@ use std::fmt;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use crate::broker::cluster::{Cluster, Copies, Mechanism, Sasl, Tls};
 use crate::domain::names::TopicName;
 use crate::domain::time::Span;
 
@@ -22,10 +23,8 @@ pub struct Options {
     pub instance: String,
     /// Members keep their partitions over a restart shorter than the session (`group.instance.id`).
     pub static_membership: bool,
-    /// Copies of a new topic; `None` leaves it to the broker's default.
-    pub replication_factor: Option<u16>,
-    /// `min.insync.replicas` of a new topic; `None` leaves it to the broker's default.
-    pub min_insync_replicas: Option<u16>,
+    /// Of topics; what is not said follows the number of brokers.
+    pub copies: Copies,
     /// Client properties of librdkafka as they are (`security.protocol`, `sasl.*`, `ssl.*`): may hold secrets.
     pub properties: BTreeMap<String, String>,
     /// A member silent for longer loses its partitions. Default 45 s.
@@ -44,14 +43,50 @@ impl Options {
             group_prefix: String::new(),
             instance: instance.to_owned(),
             static_membership: false,
-            replication_factor: None,
-            min_insync_replicas: None,
+            copies: Copies::default(),
             properties: BTreeMap::new(),
             session_timeout: Span::from_secs(45),
             release_deadline: Span::from_secs(30),
             transaction_timeout: Span::from_secs(20),
         }
     }
+}
+
+impl Options {
+    /// The options of a cluster: security becomes properties of the client.
+    pub fn of(cluster: &Cluster, instance: &str) -> Self {
+        Self { copies: cluster.copies, properties: security(cluster), ..Self::new(&cluster.brokers, instance) }
+    }
+}
+
+/// The client's properties for how a cluster is reached. They hold secrets.
+fn security(cluster: &Cluster) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    let mut set = |key: &str, value: &str| drop(properties.insert(key.to_owned(), value.to_owned()));
+    set("security.protocol", cluster.protocol().as_str());
+    if let Some(Tls { ca, client }) = &cluster.tls {
+        if let Some(ca) = ca {
+            set("ssl.ca.location", &ca.to_string_lossy());
+        }
+        if let Some(client) = client {
+            set("ssl.certificate.location", &client.certificate.to_string_lossy());
+            set("ssl.key.pem", client.key.expose());
+        }
+    }
+    match &cluster.sasl {
+        None => {}
+        Some(Sasl::Password { mechanism, user, password }) => {
+            set("sasl.mechanism", Mechanism::Password(*mechanism).as_str());
+            set("sasl.username", user);
+            set("sasl.password", password.expose());
+        }
+        Some(Sasl::UnsecuredToken { principal }) => {
+            set("sasl.mechanism", Mechanism::OAuthBearer.as_str());
+            set("enable.sasl.oauthbearer.unsecure.jwt", "true");
+            set("sasl.oauthbearer.config", &format!("principal={principal}"));
+        }
+    }
+    properties
 }
 
 /// Values of client properties stay out of logs.
@@ -218,6 +253,8 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::cluster::{ClientIdentity, PasswordMechanism};
+    use crate::domain::secret::Secret;
 
     #[test]
     fn what_exactly_once_depends_on_cannot_be_set_from_outside() {
@@ -227,6 +264,36 @@ mod tests {
         assert!(!format!("{options:?}").contains("hush"));
         options.properties.insert("isolation.level".into(), "read_uncommitted".into());
         assert!(matches!(options.check(), Err(OpenError::Reserved { key }) if key == "isolation.level"));
+    }
+
+    #[test]
+    fn every_way_to_a_cluster_is_one_the_client_knows() {
+        let mut cluster = Cluster::new("localhost:9092");
+        let told = |cluster: &Cluster| {
+            let options = Options::of(cluster, "one");
+            options.check().unwrap();
+            options.admin().create_native_config().expect("the client knows every property");
+            let text: Vec<String> = options.properties.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            text.join(" ")
+        };
+        assert_eq!(told(&cluster), "security.protocol=PLAINTEXT");
+        for (mechanism, word) in [
+            (PasswordMechanism::Plain, "PLAIN"),
+            (PasswordMechanism::ScramSha256, "SCRAM-SHA-256"),
+            (PasswordMechanism::ScramSha512, "SCRAM-SHA-512"),
+        ] {
+            cluster.sasl = Some(Sasl::Password { mechanism, user: "u".into(), password: Secret::new("hush".into()) });
+            let sasl = format!("sasl.mechanism={word} sasl.password=hush sasl.username=u");
+            assert_eq!(told(&cluster), format!("{sasl} security.protocol=SASL_PLAINTEXT"));
+            assert!(!format!("{cluster:?} {:?}", Options::of(&cluster, "one")).contains("hush"));
+        }
+        cluster.sasl = Some(Sasl::UnsecuredToken { principal: "p".into() });
+        let token = "enable.sasl.oauthbearer.unsecure.jwt=true sasl.mechanism=OAUTHBEARER sasl.oauthbearer.config=principal=p";
+        assert_eq!(told(&cluster), format!("{token} security.protocol=SASL_PLAINTEXT"));
+        let client = ClientIdentity { certificate: "cert.pem".into(), key: Secret::new("key".into()) };
+        cluster = Cluster { tls: Some(Tls { ca: Some("ca.pem".into()), client: Some(client) }), sasl: None, ..cluster };
+        let files = "ssl.ca.location=ca.pem ssl.certificate.location=cert.pem ssl.key.pem=key";
+        assert_eq!(told(&cluster), format!("security.protocol=SSL {files}"));
     }
 
     #[test]

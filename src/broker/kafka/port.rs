@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use crate::broker::kafka::client::needs;
 use crate::broker::kafka::consumer::{Order, Poller};
 use crate::broker::kafka::options::Options;
 use crate::broker::kafka::producer::{Membership, Transactor, Worker};
@@ -45,12 +46,13 @@ impl Port {
         let (poller, orders, receiver) = opened.map_err(|e| LogError::Unreachable { detail: e.to_string() })??;
         let membership = Membership { consumer: poller.consumer(), seat: Arc::clone(&seat), input: input.clone() };
         let config = options.producer(group, instance);
+        let named = options.group(group);
         let transactor = match Worker::new(options, config, Some(membership), watchdog.clone()).start().await {
             Ok(transactor) => transactor,
             Err(e) => {
                 // Closing a consumer blocks.
                 drop(tokio::task::spawn_blocking(move || drop(poller)).await);
-                return Err(e);
+                return Err(needs(e, &format!("transactional ids {named}-*")));
             }
         };
         let running = watchdog.thread();

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset as At, TopicPartitionList};
 use tokio::sync::Semaphore;
 
-use crate::broker::kafka::client::{Ear, log_error, passes_by_itself};
+use crate::broker::kafka::client::{Ear, hear, log_error, metadata, needs, passes_by_itself};
 use crate::broker::kafka::message;
 use crate::broker::kafka::options::Options;
 use crate::broker::{Bounds, Chunk, LogError, PollLimit, Reader};
@@ -78,7 +78,7 @@ impl KafkaReader {
 impl Shared {
     fn partitions(&self, topic: &TopicName) -> Result<u32, LogError> {
         let name = self.options.topic(topic);
-        let metadata = self.catalog.fetch_metadata(Some(&name), ASK).map_err(|e| log_error(&e))?;
+        let metadata = metadata(&self.catalog, Some(&name), ASK)?;
         let found = metadata.topics().iter().find(|t| t.name() == name).ok_or_else(|| LogError::TopicMissing { topic: topic.clone() })?;
         let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
         match found.error().map(RDKafkaErrorCode::from) {
@@ -89,7 +89,7 @@ impl Shared {
             None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Err(LogError::TopicMissing { topic: topic.clone() })
             }
-            Some(code) => Err(log_error(&KafkaError::MetadataFetch(code))),
+            Some(code) => Err(needs(log_error(&KafkaError::MetadataFetch(code)), &format!("topic {name}"))),
         }
     }
 
@@ -123,7 +123,7 @@ impl Shared {
             client.committed_offsets(list, ASK)
         })?;
         let Some(element) = found.find_partition(&topic, number(at.partition)) else { return Ok(None) };
-        element.error().map_err(|e| log_error(&e))?;
+        element.error().map_err(|e| needs(log_error(&e), &format!("group {group}")))?;
         Ok(match element.offset() {
             At::Offset(offset) => u64::try_from(offset).ok().map(NextOffset),
             _ => None,
@@ -218,7 +218,7 @@ impl Cursor {
                 Some(Err(e)) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     return Err(LogError::OutOfRange { topic: at.topic.clone() });
                 }
-                Some(Err(e)) => match log_error(&e) {
+                Some(Err(e)) => match needs(log_error(&e), &format!("topic {topic}")) {
                     // The client goes on by itself; time decides.
                     LogError::Unreachable { .. } => false,
                     other => return Err(other),
@@ -264,13 +264,6 @@ fn insist<T>(question: impl Fn() -> KafkaResult<T>) -> Result<T, LogError> {
             Err(e) if passes_by_itself(&e) && since.elapsed() < ASK => std::thread::park_timeout(ASK_AGAIN),
             Err(e) => return Err(log_error(&e)),
         }
-    }
-}
-
-/// Takes log lines and errors off a client that fetches nothing: they would pile up in it.
-fn hear(client: &Client) {
-    for _ in 0..8 {
-        drop(client.poll(Duration::ZERO));
     }
 }
 
