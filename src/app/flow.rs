@@ -1,10 +1,12 @@
 //! How far the stages are, by the log's own positions: the same from whichever process they run in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{LogError, PollLimit, Reader};
 use crate::domain::names::StageName;
-use crate::domain::position::Partition;
+use crate::domain::position::{NextOffset, Partition, TopicPartition};
+use crate::domain::time::Timestamp;
 use crate::pipeline::topics::Topics;
 
 /// Enough to tell whether a record is there.
@@ -12,6 +14,42 @@ const ONE: PollLimit = PollLimit { records: 1, bytes: 1 };
 
 /// Every stage that can still send something to an open batch, in the order records pass them.
 const UPSTREAM: [StageName; 4] = [StageName::Replay, StageName::Validate, StageName::Classify, StageName::Assemble];
+
+/// What a stage has not processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// On a cluster markers of transactions are counted with them, but never alone.
+    pub records: u64,
+    /// When the oldest was written.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Positions up to which nothing was found but markers of transactions.
+pub type Emptied = BTreeMap<(StageName, TopicPartition), NextOffset>;
+
+/// How far a stage is behind what its input topic holds now.
+pub async fn backlog(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName, emptied: &mut Emptied) -> Result<Waiting, LogError> {
+    let mut waiting = Waiting::default();
+    for p in 0..topics.partitions() {
+        let at = topics.at(Topics::input(stage), Partition(p));
+        let bounds = reader.bounds(&at).await?;
+        let committed = reader.committed(stage.as_str(), &at).await?.unwrap_or(bounds.start).max(bounds.start);
+        let known = emptied.entry((stage, at.clone())).or_default();
+        let next = committed.max(*known);
+        if next >= bounds.end {
+            continue;
+        }
+        let chunk = reader.read(&at, next, ONE).await?;
+        match chunk.records.first() {
+            None => *known = chunk.next.max(next),
+            Some(first) => {
+                waiting.records += bounds.end.0 - first.offset.0;
+                waiting.oldest = Some(waiting.oldest.map_or(first.timestamp, |o| o.min(first.timestamp)));
+            }
+        }
+    }
+    Ok(waiting)
+}
 
 /// The stage has committed everything its input topic holds now.
 pub async fn is_caught_up(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName) -> Result<bool, LogError> {

@@ -4,5 +4,6 @@
 pub mod identity;
 pub mod layout;
 pub mod local;
+pub mod metered;
 pub mod probe;
 pub mod url;

@@ -11,5 +11,6 @@ pub mod outlet;
 pub mod perform;
 pub mod restore;
 pub mod runner;
+pub mod tally;
 pub mod topics;
 pub mod work;

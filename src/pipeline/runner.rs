@@ -33,6 +33,7 @@ use crate::pipeline::outlet::Outlet;
 use crate::pipeline::perform::PerformError;
 use crate::pipeline::restore::{RestoreError, restore};
 use crate::pipeline::runner::commit::{Prepared, Round, Then};
+use crate::pipeline::tally::Tally;
 use crate::pipeline::topics::{Topic, Topics};
 use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::{Overlay, StateStore, View};
@@ -84,6 +85,8 @@ pub struct Surroundings {
     pub suspects: Arc<tokio::sync::Mutex<()>>,
     pub stop: CancellationToken,
     pub progress: Arc<crate::telemetry::progress::Progress>,
+    /// `None`: nobody reads what would be counted.
+    pub tally: Option<Arc<Tally>>,
 }
 
 /// A stage stopped for a reason somebody must look at.
@@ -175,6 +178,7 @@ impl<S: Stage> Runner<S> {
             let opened = self.around.broker.worker(group, &input, &self.around.instance).await;
             let ended = match opened {
                 Ok(mut log) => {
+                    self.around.progress.joined(S::NAME, self.around.clock.now());
                     let ended = self.session(log.as_mut()).await;
                     if !matches!(ended, Ok(SessionEnd::Spent)) {
                         // A halt is told, not counted: the input did not end the process.
@@ -185,6 +189,7 @@ impl<S: Stage> Runner<S> {
                 Err(e) => self.spent_or_halt(e),
             };
             self.owned.clear();
+            self.around.progress.parted(S::NAME);
             match ended {
                 Ok(SessionEnd::Stopped) => break,
                 Ok(SessionEnd::Spent) => {
@@ -230,6 +235,7 @@ impl<S: Stage> Runner<S> {
             };
             match polled {
                 Ok(Polled::Assigned(partitions)) => {
+                    self.rebalanced();
                     for (partition, committed) in partitions {
                         if let Some(end) = self.take(log, partition, committed).await? {
                             return Ok(end);
@@ -237,13 +243,17 @@ impl<S: Stage> Runner<S> {
                     }
                 }
                 Ok(Polled::Revoked(partitions)) => {
+                    self.rebalanced();
                     self.sign_off(log, |p| partitions.contains(&p)).await;
                     self.owned.retain(|p, _| !partitions.contains(p));
                     if let Err(e) = log.release(&partitions).await {
                         return self.spent_or_halt(e);
                     }
                 }
-                Ok(Polled::Lost(partitions)) => self.owned.retain(|p, _| !partitions.contains(p)),
+                Ok(Polled::Lost(partitions)) => {
+                    self.rebalanced();
+                    self.owned.retain(|p, _| !partitions.contains(p));
+                }
                 Ok(Polled::Records(records)) => {
                     if let Some(end) = self.process(log, records).await? {
                         return Ok(end);
@@ -261,6 +271,12 @@ impl<S: Stage> Runner<S> {
                     return Ok(end);
                 }
             }
+        }
+    }
+
+    fn rebalanced(&self) {
+        if let Some(tally) = &self.around.tally {
+            tally.metrics.rebalanced(S::NAME);
         }
     }
 
@@ -448,6 +464,9 @@ impl<S: Stage> Runner<S> {
     }
 
     async fn round(&mut self, log: &mut dyn Log, tasks: &[Task<S::Input>]) -> Result<Round, Halt> {
+        let _work = self.around.progress.works(S::NAME, self.around.clock.now());
+        let tally = self.around.tally.clone();
+        let _round = tally.as_ref().map(|t| t.metrics.round(S::NAME, tasks.len()));
         let facts = {
             let gathered = self.gather(tasks)?;
             tokio::select! {
@@ -509,6 +528,7 @@ impl<S: Stage> Runner<S> {
             };
             match verdict.map_err(|e| self.halt(e))? {
                 Verdict::Done(decision) => {
+                    prepared.facts.extend(self.around.tally.iter().flat_map(|t| t.facts(S::NAME, &decision)));
                     decision.changes.into_iter().for_each(|c| overlay.record(c));
                     prepared.puts.extend(decision.puts);
                     prepared.sends.extend(decision.sends);

@@ -10,13 +10,14 @@ use crate::broker::OutRecord;
 use crate::domain::names::StageName;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
-use crate::event::{EventClass, ObjectEvent, ParseOptions, RecordError};
+use crate::event::{EventClass, Family, ObjectEvent, ParseOptions, RecordError, RecordReason};
 use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::Topic;
 use crate::quarantine::remedy::remedy;
 use crate::source::routing::{Router, Routes};
 use crate::stage::letters::RAW_BYTES_MAX;
 use crate::stage::validate::family_word;
+use crate::telemetry::fact::{EnvelopeOutcome, Fact};
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject, QuarantineLetter};
 
@@ -47,6 +48,8 @@ pub struct Notice {
     /// Records about no object, and events that concern nobody here (tags, access, storage class).
     pub ignored: usize,
     pub faults: Vec<RecordError>,
+    /// The family of the first record that named one.
+    pub family: Option<Family>,
 }
 
 impl Notice {
@@ -55,7 +58,19 @@ impl Notice {
         let parsed = crate::event::parse(bytes, options);
         let n_events = parsed.events.len();
         let events: Vec<_> = parsed.events.into_iter().filter(|e| e.class != EventClass::Other).collect();
-        Self { ignored: parsed.ignorable.len() + n_events - events.len(), events, faults: parsed.errors }
+        Self { ignored: parsed.ignorable.len() + n_events - events.len(), events, faults: parsed.errors, family: parsed.family }
+    }
+
+    /// What is counted of it, beside what lands.
+    pub fn facts(&self, source: &str) -> Vec<Fact> {
+        let outcome = match (self.events.is_empty(), self.faults.is_empty()) {
+            (_, false) => EnvelopeOutcome::Rejected,
+            (false, true) => EnvelopeOutcome::Accepted,
+            (true, true) => EnvelopeOutcome::Ignored,
+        };
+        let mut facts = vec![Fact::Envelope { source: source.to_owned(), family: self.family, outcome }];
+        facts.extend(self.faults.iter().map(|f| Fact::EnvelopeRejected { source: source.to_owned(), reason: f.reason }));
+        facts
     }
 
     /// The faults as people read them, bounded.
@@ -66,6 +81,12 @@ impl Notice {
         }
         texts.join("; ")
     }
+}
+
+/// What is counted of a notification that could not even be parsed.
+pub fn unparsed(source: &str, reason: RecordReason) -> [Fact; 2] {
+    let source = source.to_owned();
+    [Fact::Envelope { source: source.clone(), family: None, outcome: EnvelopeOutcome::Rejected }, Fact::EnvelopeRejected { source, reason }]
 }
 
 fn tell(fault: &RecordError) -> String {

@@ -23,6 +23,7 @@ use crate::broker::Broker;
 use crate::clock::{self, Clock};
 use crate::domain::time::Span;
 use crate::event::{CloudEventHeaders, Family, ParseOptions};
+use crate::pipeline::tally::Tally;
 use crate::source::landing::{FAULTS_MAX, Intake, Notice, Origin};
 
 /// Bytes of one request's body: what one notification may have.
@@ -40,6 +41,7 @@ pub struct Webhook {
     source: String,
     family: Option<Family>,
     seats: Semaphore,
+    tally: Option<Arc<Tally>>,
 }
 
 /// What a sender is told.
@@ -52,7 +54,14 @@ pub struct Answer {
 impl Webhook {
     /// `source` names this webhook in records and letters; `family` overrides detection of S3-shaped records.
     pub fn new(broker: Arc<dyn Broker>, intake: Intake, clock: Arc<dyn Clock>, source: impl Into<String>, family: Option<Family>) -> Self {
-        Self { broker, intake, clock, source: source.into(), family, seats: Semaphore::new(REQUESTS_MAX) }
+        Self { broker, intake, clock, source: source.into(), family, seats: Semaphore::new(REQUESTS_MAX), tally: None }
+    }
+
+    /// Counts what it takes.
+    #[must_use]
+    pub fn counted(mut self, tally: Option<Arc<Tally>>) -> Self {
+        self.tally = tally;
+        self
     }
 
     /// Lands what a notification says; answers once it is committed.
@@ -73,11 +82,15 @@ impl Webhook {
                 return failed(StatusCode::INTERNAL_SERVER_ERROR, "the notification could not be encoded");
             }
         };
+        let facts = self.tally.as_ref().map(|t| [notice.facts(&self.source), t.landings(&records)].concat());
         if !records.is_empty()
             && let Err(e) = self.broker.append(records).await
         {
             warn!(source = self.source, error = %e, "a notification was not committed");
             return failed(StatusCode::SERVICE_UNAVAILABLE, "the log does not take records now; send it again");
+        }
+        if let (Some(tally), Some(facts)) = (&self.tally, facts) {
+            tally.tell(&facts, self.clock.now());
         }
         answer(&notice, body)
     }

@@ -105,7 +105,16 @@ impl Judge {
             ContractPolicy::Warn => OnNotEvaluated::Warn,
             ContractPolicy::Fail => OnNotEvaluated::Fail,
         };
-        Ok(Self { ruleset, default_action, on_not_evaluated, now, plans: Vec::new(), rows: BTreeMap::new(), objects: BTreeMap::new(), together: None })
+        Ok(Self {
+            ruleset,
+            default_action,
+            on_not_evaluated,
+            now,
+            plans: Vec::new(),
+            rows: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            together: None,
+        })
     }
 
     /// Announces the schemas of the rows to come: objects of several can then be judged together.

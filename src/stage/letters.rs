@@ -14,6 +14,9 @@ use crate::quarantine::remedy::remedy;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{Admitted, FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, QuarantineLetter};
 
+/// Kind of the audit line that holds a file's drift record.
+pub const DRIFT_CLASSIFIED: &str = "DriftClassified";
+
 /// Raw bytes kept of an unreadable record.
 pub const RAW_BYTES_MAX: usize = 64 << 10;
 
