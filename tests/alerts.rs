@@ -225,7 +225,8 @@ async fn a_flood_into_quarantine_and_objects_that_come_late_fire_their_alerts_an
     prometheus.wait_for_alert("LakegateFreshnessBudgetBurnFast", "slow", shown).await;
     prometheus.wait_for(r#"lakegate_objects_total{dataset="slow",outcome="curated"} == 1"#, shown).await;
     // LakegateAbsent fires before the first scrape, as it waits for nothing here.
-    let others = r#"ALERTS{alertstate="firing",alertname!~"LakegateAbsent|LakegateQuarantineRateHigh|LakegateFreshnessBudgetBurn(Fast|Slow)"}"#;
+    let others =
+        r#"ALERTS{alertstate="firing",alertname!~"LakegateAbsent|LakegateQuarantineRateHigh|LakegateFreshnessBudgetBurn(Fast|Slow)"}"#;
     assert!(!prometheus.finds(&format!("count_over_time({others}[10m])")).await, "{:?}", get(prometheus.at, "/api/v1/alerts").await);
     drop(prometheus);
     running.stop().await.unwrap();

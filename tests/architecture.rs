@@ -66,6 +66,7 @@ const EDGES: &[(&str, &str, &str)] = &[
     // Upwards: the bridge is step 0 of the pipeline, and writes as a stage writes. Narrow on purpose; no other path.
     ("source", "pipeline::outlet", "landing records and letters leave through the same outlet"),
     ("source", "pipeline::topics", "the name of the landing topic"),
+    ("source", "pipeline::about", "a trace begins where an object lands"),
     ("source", "pipeline::tally", "what a webhook took is counted as a stage's decision is"),
     ("source", "telemetry", "what is counted of a notification"),
     ("source", "stage::letters", "the letter of an unreadable notification and its bound"),

@@ -124,6 +124,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_backlog_is_what_was_not_committed_and_as_old_as_its_oldest_record() {
+        let clock = ManualClock::new(Timestamp::from_millis(1_000));
+        let broker = EmbeddedBroker::in_memory(Arc::new(clock.clone()));
+        let topics = Topics::new("", 2, Span::from_secs(60));
+        broker.ensure(&topics.specs()).await.unwrap();
+        let (reader, mut emptied, stage) = (broker.reader(), Emptied::default(), StageName::Check);
+        assert_eq!(backlog(&reader, &topics, stage, &mut emptied).await.unwrap(), Waiting::default());
+        for partition in [1, 0, 1] {
+            clock.advance(Span::from_secs(1));
+            let to = topics.at(Topics::input(stage), Partition(partition));
+            broker.append(vec![OutRecord { to, key: Bytes::new(), value: Some(Bytes::new()), headers: vec![] }]).await.unwrap();
+        }
+        let waiting = backlog(&reader, &topics, stage, &mut emptied).await.unwrap();
+        assert_eq!(waiting, Waiting { records: 3, oldest: Some(Timestamp::from_millis(2_000)) });
+        passes(&broker, &topics, stage).await;
+        passes(&broker, &topics, stage).await;
+        let waiting = backlog(&reader, &topics, stage, &mut emptied).await.unwrap();
+        assert_eq!(waiting, Waiting::default());
+    }
+
+    #[tokio::test]
     async fn stages_behind_the_batches_hold_nothing_open() {
         let broker = EmbeddedBroker::in_memory(Arc::new(ManualClock::default()));
         let topics = Topics::new("", 2, Span::from_secs(60));

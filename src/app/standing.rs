@@ -80,10 +80,11 @@ impl Standing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn row(key: &str, status: State, at: i64, replay: Option<&str>) -> ObjectStatus {
+    /// A row of the status table, landed a millisecond before.
+    pub(crate) fn row(key: &str, status: State, at: i64, replay: Option<&str>) -> ObjectStatus {
         ObjectStatus {
             format_version: 1,
             dataset: Some("orders".to_owned()),
@@ -110,6 +111,12 @@ mod tests {
             at,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::row;
+    use super::*;
 
     fn told(rows: &[ObjectStatus]) -> DatasetGauges {
         let mut standing = Standing::default();

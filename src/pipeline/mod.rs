@@ -5,6 +5,7 @@
 //! ```
 //! Nothing is awaited inside the commit but the broker itself.
 
+pub mod about;
 pub mod claim;
 pub mod doubt;
 pub mod outlet;

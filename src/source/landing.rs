@@ -10,7 +10,9 @@ use crate::broker::OutRecord;
 use crate::domain::names::StageName;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
+use crate::domain::trace::TraceParent;
 use crate::event::{EventClass, Family, ObjectEvent, ParseOptions, RecordError, RecordReason};
+use crate::pipeline::about;
 use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::Topic;
 use crate::quarantine::remedy::remedy;
@@ -120,6 +122,14 @@ pub fn landed(routes: &Routes, event: &ObjectEvent, source: &str, origin: Origin
     }
 }
 
+/// Where a notification came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    pub source: &'a str,
+    /// The trace it came with; without one each object begins its own.
+    pub trace: Option<&'a TraceParent>,
+}
+
 /// Makes the records sources send. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
@@ -132,15 +142,20 @@ impl Intake {
     ///
     /// # Errors
     /// `Misfit` when a record does not fit its own schema: a broken promise of ours.
-    pub fn landings(&self, events: &[ObjectEvent], source: &str, origin: Origin, now: Timestamp) -> Result<Vec<OutRecord>, CodecError> {
+    pub fn landings(&self, events: &[ObjectEvent], from: Sender<'_>, now: Timestamp) -> Result<Vec<OutRecord>, CodecError> {
         let routes = self.router.current();
-        events.iter().map(|e| self.landing(&landed(&routes, e, source, origin, now))).collect()
+        let objects = events.iter().map(|e| landed(&routes, e, from.source, Origin::Event, now));
+        objects.map(|object| self.land(&object, from.trace.cloned().unwrap_or_else(|| about::of_landing(&object)))).collect()
     }
 
     /// One landing record, on the partition of its `bucket/key`.
     pub fn landing(&self, object: &LandedObject) -> Result<OutRecord, CodecError> {
+        self.land(object, about::of_landing(object))
+    }
+
+    fn land(&self, object: &LandedObject, trace: TraceParent) -> Result<OutRecord, CodecError> {
         let placed = format!("{}/{}", object.bucket, object.key);
-        let mut headers = vec![("source".to_owned(), object.source.clone().into())];
+        let mut headers = vec![("source".to_owned(), object.source.clone().into()), about::header(&trace)];
         if let Some(dataset) = &object.dataset {
             headers.push(("dataset".to_owned(), dataset.clone().into()));
         }

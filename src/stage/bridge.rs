@@ -23,7 +23,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::event::RecordReason;
 use crate::pipeline::work::Work;
 use crate::source::file::{Cursor, FilePage, Item, LINE_BYTES_MAX, NoticeFile};
-use crate::source::landing::{Intake, Origin, RefusedManifest, landed, unparsed};
+use crate::source::landing::{Intake, Origin, RefusedManifest, Sender, landed, unparsed};
 use crate::source::listing::{self, Listing, PAGE_OBJECTS, Page, PageNumber};
 use crate::stage::inbox::{Dropped, Inbox, Task};
 use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
@@ -366,7 +366,7 @@ impl Bridge {
             match item {
                 Item::Notice { at, raw, notice } => {
                     decision.facts.extend(notice.facts(&source.name));
-                    decision.sends.extend(self.intake.landings(&notice.events, &source.name, Origin::Event, now)?);
+                    decision.sends.extend(self.intake.landings(&notice.events, Sender { source: &source.name, trace: None }, now)?);
                     if !notice.faults.is_empty() {
                         let detail = format!("the line at byte {at}: {}", notice.complaint());
                         decision.sends.push(self.intake.unreadable(&source.name, raw, detail, now)?);

@@ -18,6 +18,8 @@ pub struct StageProgress {
     pub halted: Option<String>,
     /// Since when it holds or waits for partitions; `None`: it has no port to the log.
     pub joined: Option<Timestamp>,
+    /// Partitions it holds.
+    pub partitions: usize,
     /// Since when it works on what it does now; `None`: it waits.
     pub busy: Option<Timestamp>,
     /// How far it is behind, as it was last measured.
@@ -83,7 +85,15 @@ impl Progress {
 
     /// Its port is gone.
     pub fn parted(&self, stage: StageName) {
-        self.update(stage, |s| s.joined = None);
+        self.update(stage, |s| {
+            s.joined = None;
+            s.partitions = 0;
+        });
+    }
+
+    /// It holds so many partitions.
+    pub fn holds(&self, stage: StageName, partitions: usize) {
+        self.update(stage, |s| s.partitions = partitions);
     }
 
     /// It works on something until the guard goes. Waiting, for records or for something outside, is no work.
