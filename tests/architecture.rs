@@ -55,6 +55,8 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("registry", "lake", "the embedded registry lives in the lake"),
     ("broker", "clock", "the embedded log waits on the clock"),
     ("broker", "claim", "the embedded log claims its folder as a process of a cluster does"),
+    ("lake", "telemetry", "requests are counted"),
+    ("telemetry", "clock", "health is judged against now; rounds are timed"),
     ("lake", "clock", "retries wait on the clock"),
     ("registry", "clock", "retries wait on the clock"),
     ("source", "broker", "cursors and landing records are one transaction"),
@@ -64,6 +66,9 @@ const EDGES: &[(&str, &str, &str)] = &[
     // Upwards: the bridge is step 0 of the pipeline, and writes as a stage writes. Narrow on purpose; no other path.
     ("source", "pipeline::outlet", "landing records and letters leave through the same outlet"),
     ("source", "pipeline::topics", "the name of the landing topic"),
+    ("source", "pipeline::about", "a trace begins where an object lands"),
+    ("source", "pipeline::tally", "what a webhook took is counted as a stage's decision is"),
+    ("source", "telemetry", "what is counted of a notification"),
     ("source", "stage::letters", "the letter of an unreadable notification and its bound"),
     ("source", "stage::catalog", "the routes of the contracts in force"),
     ("source", "stage::validate::family_word", "one spelling of a sequencer's family"),

@@ -1,6 +1,7 @@
 //! Runs that end by themselves: an open batch waits for nothing once nothing can come.
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,4 +74,49 @@ async fn a_process_that_is_pushed_to_waits_for_its_batches_own_limits() {
     })
     .await;
     assert!(!found.is_empty() && found.iter().all(|t| t == "age"), "{found:?}");
+}
+
+/// Traces of a topic's records, and how many records have none.
+async fn traces(running: &Running, topic: Topic) -> (BTreeSet<String>, usize) {
+    let (mut found, mut without) = (BTreeSet::new(), 0);
+    for p in 0..running.engine.outlet.topics.partitions() {
+        let at = running.engine.outlet.topics.at(topic, Partition(p));
+        let chunk = running.engine.reader.read(&at, NextOffset(0), PollLimit { records: 100, bytes: 1 << 20 }).await.unwrap();
+        for record in &chunk.records {
+            match record.header("traceparent") {
+                Some(trace) => drop(found.insert(trace.to_owned())),
+                None => without += 1,
+            }
+        }
+    }
+    (found, without)
+}
+
+#[tokio::test]
+async fn an_object_has_one_trace_until_it_joins_a_batch_and_a_batch_one_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&at("contracts/t.yaml"), &contract("1h"));
+    for n in 0..3 {
+        write(&at(&format!("raw/in/{n}.csv")), &format!("id\n{n}\n"));
+    }
+    let text = |name: &str| at(name).display().to_string();
+    let landing = vec![Source::Landing(Landing::new("raw".parse().unwrap(), text("raw")))];
+    let options = Options::new(landing, text("lake"), text("contracts"), None);
+    let mut running = Running::start(&options, Arc::new(SystemClock)).await.unwrap();
+    running.until_idle(Some(Span::from_secs(120)), &mut Nobody).await.unwrap();
+    let landed = traces(&running, Topic::Landing).await;
+    assert_eq!((landed.0.len(), landed.1), (3, 0));
+    for topic in [Topic::Validated, Topic::Classified] {
+        assert_eq!(traces(&running, topic).await, landed, "{topic:?}");
+    }
+    let planned = traces(&running, Topic::Plans).await;
+    assert_eq!(planned.1, 0);
+    assert!(planned.0.is_disjoint(&landed.0));
+    for topic in [Topic::Staged, Topic::Checked, Topic::Published] {
+        assert_eq!(traces(&running, topic).await, planned, "{topic:?}");
+    }
+    let status = traces(&running, Topic::Status).await;
+    assert_eq!(status, (&landed.0 | &planned.0, 0), "admitted under the object's trace, published under the batch's");
+    running.stop().await.unwrap();
 }

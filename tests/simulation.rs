@@ -370,6 +370,7 @@ impl World {
             suspects: Arc::default(),
             stop: CancellationToken::new(),
             progress: Arc::new(Progress::default()),
+            tally: None,
         };
         let intake = Intake { outlet: self.outlet.clone(), router: Arc::new(Router::new(Arc::clone(&catalog))) };
         let listing = Listing::new("raw".parse().unwrap(), raw, None);

@@ -1,10 +1,12 @@
 //! How far the stages are, by the log's own positions: the same from whichever process they run in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{LogError, PollLimit, Reader};
 use crate::domain::names::StageName;
-use crate::domain::position::Partition;
+use crate::domain::position::{NextOffset, Partition, TopicPartition};
+use crate::domain::time::Timestamp;
 use crate::pipeline::topics::Topics;
 
 /// Enough to tell whether a record is there.
@@ -12,6 +14,42 @@ const ONE: PollLimit = PollLimit { records: 1, bytes: 1 };
 
 /// Every stage that can still send something to an open batch, in the order records pass them.
 const UPSTREAM: [StageName; 4] = [StageName::Replay, StageName::Validate, StageName::Classify, StageName::Assemble];
+
+/// What a stage has not processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// On a cluster markers of transactions are counted with them, but never alone.
+    pub records: u64,
+    /// When the oldest was written.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Positions up to which nothing was found but markers of transactions.
+pub type Emptied = BTreeMap<(StageName, TopicPartition), NextOffset>;
+
+/// How far a stage is behind what its input topic holds now.
+pub async fn backlog(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName, emptied: &mut Emptied) -> Result<Waiting, LogError> {
+    let mut waiting = Waiting::default();
+    for p in 0..topics.partitions() {
+        let at = topics.at(Topics::input(stage), Partition(p));
+        let bounds = reader.bounds(&at).await?;
+        let committed = reader.committed(stage.as_str(), &at).await?.unwrap_or(bounds.start).max(bounds.start);
+        let known = emptied.entry((stage, at.clone())).or_default();
+        let next = committed.max(*known);
+        if next >= bounds.end {
+            continue;
+        }
+        let chunk = reader.read(&at, next, ONE).await?;
+        match chunk.records.first() {
+            None => *known = chunk.next.max(next),
+            Some(first) => {
+                waiting.records += bounds.end.0 - first.offset.0;
+                waiting.oldest = Some(waiting.oldest.map_or(first.timestamp, |o| o.min(first.timestamp)));
+            }
+        }
+    }
+    Ok(waiting)
+}
 
 /// The stage has committed everything its input topic holds now.
 pub async fn is_caught_up(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName) -> Result<bool, LogError> {
@@ -83,6 +121,27 @@ mod tests {
             passes(&broker, &topics, stage).await;
             assert!(is_dry(&reader, &topics).await.unwrap(), "{stage} is done with it");
         }
+    }
+
+    #[tokio::test]
+    async fn a_backlog_is_what_was_not_committed_and_as_old_as_its_oldest_record() {
+        let clock = ManualClock::new(Timestamp::from_millis(1_000));
+        let broker = EmbeddedBroker::in_memory(Arc::new(clock.clone()));
+        let topics = Topics::new("", 2, Span::from_secs(60));
+        broker.ensure(&topics.specs()).await.unwrap();
+        let (reader, mut emptied, stage) = (broker.reader(), Emptied::default(), StageName::Check);
+        assert_eq!(backlog(&reader, &topics, stage, &mut emptied).await.unwrap(), Waiting::default());
+        for partition in [1, 0, 1] {
+            clock.advance(Span::from_secs(1));
+            let to = topics.at(Topics::input(stage), Partition(partition));
+            broker.append(vec![OutRecord { to, key: Bytes::new(), value: Some(Bytes::new()), headers: vec![] }]).await.unwrap();
+        }
+        let waiting = backlog(&reader, &topics, stage, &mut emptied).await.unwrap();
+        assert_eq!(waiting, Waiting { records: 3, oldest: Some(Timestamp::from_millis(2_000)) });
+        passes(&broker, &topics, stage).await;
+        passes(&broker, &topics, stage).await;
+        let waiting = backlog(&reader, &topics, stage, &mut emptied).await.unwrap();
+        assert_eq!(waiting, Waiting::default());
     }
 
     #[tokio::test]

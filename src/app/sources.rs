@@ -9,17 +9,14 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::broker::Broker;
-use crate::clock::Clock;
 use crate::domain::names::{BucketName, StageName};
 use crate::domain::time::Span;
 use crate::event::{Family, ParseOptions};
 use crate::lake::local::Sync;
 use crate::lake::url::{self, Stores};
-use crate::pipeline::runner::Halt;
+use crate::pipeline::runner::{Halt, Surroundings};
 use crate::source::file::NoticeFile;
 use crate::source::landing::Intake;
 use crate::source::listing::{LAKE_PREFIXES, Listing};
@@ -191,9 +188,10 @@ impl Bound {
     ///
     /// # Errors
     /// When the listener fails: the bridge has lost a source then.
-    pub async fn serve(self, broker: Arc<dyn Broker>, intake: Intake, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<(), Halt> {
-        let webhook = Arc::new(Webhook::new(broker, intake, clock, self.name.clone(), self.family));
-        serve(webhook, self.listener, stop).await.map_err(|e| Halt::Stage {
+    pub async fn serve(self, around: Surroundings, intake: Intake) -> Result<(), Halt> {
+        let Surroundings { broker, clock, tally, stop, .. } = around;
+        let webhook = Webhook::new(broker, intake, clock, self.name.clone(), self.family).counted(tally);
+        serve(Arc::new(webhook), self.listener, stop).await.map_err(|e| Halt::Stage {
             stage: StageName::Bridge,
             source: StageError::Broken { detail: format!("webhook {} on {}: {e}", self.name, self.at) },
         })

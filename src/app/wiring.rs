@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use crate::app::contracts::{self, Shelf};
 use crate::app::desk::Desk;
+use crate::app::exposition::{Exposition, Listen};
 use crate::app::instance::Instance;
+use crate::app::observer::Observer;
 use crate::app::query::Query;
 use crate::app::registry::{Waiting, bind_embedded, bind_remote, codec};
 use crate::app::reload::Reload;
@@ -58,6 +60,7 @@ use crate::stage::validate::Validate;
 use crate::state::StateStore;
 use crate::state::folder::StateFolder;
 use crate::state::memory::MemoryStore;
+use crate::telemetry::health::Watched;
 use crate::telemetry::progress::Progress;
 
 /// Everything a process is started with.
@@ -89,6 +92,8 @@ pub struct Options {
     pub registry: Option<Address>,
     /// How landing, lake and contracts are reached.
     pub stores: Stores,
+    /// Where metrics and probes are answered; `None`: nowhere, and nothing is counted.
+    pub metrics: Option<Listen>,
 }
 
 /// Partitions of a new log nobody configured.
@@ -114,6 +119,7 @@ impl Options {
             kafka: None,
             registry: None,
             stores: Stores::default(),
+            metrics: None,
         }
     }
 }
@@ -171,6 +177,12 @@ pub enum StartError {
     Registry(#[from] crate::registry::RegistryError),
     #[error(transparent)]
     Codec(#[from] crate::wire::codec::CodecError),
+    #[error("metrics cannot listen on {address}; name a free address of this machine")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the lake cannot be written")]
     Store(#[from] object_store::Error),
     #[error(transparent)]
@@ -196,6 +208,8 @@ pub struct Engine {
     pub listed: Arc<ListedOnce>,
     /// Webhooks by name, and where they listen.
     pub webhooks: Vec<(String, SocketAddr)>,
+    /// Metrics and probes, as long as the process lasts.
+    pub exposition: Option<Exposition>,
     /// Tells assemble whether more can come.
     pub intake: watch::Sender<planner::Intake>,
     /// Other processes may share the log and its work.
@@ -383,7 +397,12 @@ pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Engine, S
 /// # Errors
 /// Those of [`start`].
 pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) -> Result<Engine, StartError> {
+    let exposition = Exposition::open(options, &clock).await?;
     let Ground { broker, embedded, outlet, lake, registry, instance } = ground(options, &clock).await?;
+    let (lake, opened) = match &exposition {
+        None => (lake, opened),
+        Some(seen) => (seen.counted(lake), seen.counted_sources(opened)),
+    };
     let catalog = Arc::new(Catalog::new(Arc::clone(&lake)));
     let shelf = Shelf::open(&options.contracts, &options.stores).map_err(contracts::ReadError::from)?;
     let mut reload = Reload::new(shelf, Arc::clone(&catalog), Arc::clone(&registry), options.reload);
@@ -420,6 +439,7 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
         suspects: Arc::default(),
         stop: CancellationToken::new(),
         progress,
+        tally: exposition.as_ref().map(|seen| seen.tally(options, &outlet)),
     };
     let clerk = |stage| Clerk { outlet: outlet.clone(), stage };
     let state = options.state.as_deref().map(open_state).transpose()?;
@@ -454,7 +474,7 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
     let Spawn { mut stages, around, .. } = spawn;
     let webhooks = hooks.iter().map(|h| (h.name.clone(), h.at)).collect();
     for hook in hooks {
-        stages.spawn(hook.serve(Arc::clone(&around.broker), intake.clone(), Arc::clone(&clock), around.stop.clone()));
+        stages.spawn(hook.serve(around.clone(), intake.clone()));
     }
     if [StageName::Bridge, StageName::Validate].iter().any(|s| options.stages.contains(s)) {
         stages.spawn(reload.run(Arc::clone(&clock), around.stop.clone(), Arc::clone(&around.progress)));
@@ -465,6 +485,20 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
         stages.spawn(upkeep.run(around.stop.clone()));
     }
     let Surroundings { progress, stop, .. } = around;
+    if let Some(seen) = &exposition {
+        let (reader, clock, progress) = (Arc::clone(&reader), Arc::clone(&clock), Arc::clone(&progress));
+        let observer = Observer::new(
+            reader,
+            outlet.clone(),
+            Arc::clone(&catalog),
+            Arc::clone(&seen.metrics),
+            Arc::clone(&progress),
+            clock,
+            options.stages.clone(),
+        );
+        stages.spawn(observer.run(stop.clone()));
+        seen.health.started(Watched { progress, stages: options.stages.clone(), stop: stop.clone() });
+    }
     Ok(Engine {
         broker,
         reader,
@@ -475,6 +509,7 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
         progress,
         listed,
         webhooks,
+        exposition,
         intake: coming,
         is_shared: options.kafka.is_some(),
         stop,

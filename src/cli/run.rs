@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Do not wait for the disk: faster, and what was committed last can be lost with the machine.
     #[arg(long)]
     pub no_sync: bool,
+    /// Answer GET /metrics (Prometheus), /livez, /readyz and /startupz here. Default: nowhere
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
     /// Log lines on standard error: error, warn, info, debug or trace, or MODULE=LEVEL separated by
     /// commas. Default: info, and warn with --until-idle
     #[arg(long, value_name = "LEVEL")]
@@ -82,6 +85,7 @@ impl RunArgs {
             ("--stages", ("run", "stages"), self.stages.clone()),
             ("--poll", ("run", "poll"), self.poll.clone()),
             ("--no-sync", ("log", "sync"), self.no_sync.then(|| "false".to_owned())),
+            ("--metrics", ("metrics", "listen"), self.metrics.clone()),
             ("--log-level", ("logging", "level"), self.log_level.clone()),
         ];
         let landing = self.landing.iter().cloned().map(|(name, url)| SourceFlag::Landing { name, url });
@@ -176,6 +180,9 @@ async fn carry_out(args: &RunArgs, options: Options, drain: Span) -> Result<u8, 
     }
     for (name, at) in &running.engine.webhooks {
         eprintln!("lakegate: webhook {name} listens on http://{at}/notices");
+    }
+    if let Some(seen) = &running.engine.exposition {
+        eprintln!("lakegate: metrics and probes listen on http://{}", seen.at);
     }
     let asked = Arc::new(OnceLock::new());
     // Dropped, and so ended, with this function.

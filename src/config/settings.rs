@@ -9,8 +9,9 @@ use super::overlay::{Flag, overlay, variable};
 use super::problem::{Origin, Problem, Problems};
 use super::s3;
 use super::section::{List, Reading, Said, Section, Shown, count, list, parsed, size, span, text, truth};
-use super::sources::{self, SourceFlag};
+use super::sources::{self, SourceFlag, host_and_port};
 use super::{kafka, registry};
+use crate::app::exposition::{HUNG_AFTER, Listen};
 use crate::app::sources::Source;
 use crate::app::wiring::Options;
 use crate::broker::PollLimit;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub log: Log,
     pub limits: Limits,
     pub logging: Logging,
+    /// Where metrics and probes are answered.
+    pub metrics: Option<Listen>,
     /// Every setting, in the order of the sections.
     pub shown: Vec<Shown>,
 }
@@ -87,8 +90,20 @@ pub struct Log {
 }
 
 /// The sections there are.
-pub const SECTIONS: [&str; 11] =
-    ["lake", "contracts", "state", s3::SECTION, kafka::SECTION, registry::SECTION, "run", "log", "worker", "logging", sources::SECTION];
+pub const SECTIONS: [&str; 12] = [
+    "lake",
+    "contracts",
+    "state",
+    s3::SECTION,
+    kafka::SECTION,
+    registry::SECTION,
+    "run",
+    "log",
+    "worker",
+    "logging",
+    "metrics",
+    sources::SECTION,
+];
 
 /// Stages that read what has landed, and so need to know where it lies.
 const READ_LANDED: [StageName; 3] = [StageName::Validate, StageName::Classify, StageName::Transform];
@@ -137,10 +152,18 @@ pub fn read(layers: Layers) -> (Settings, Vec<Problem>) {
     let format = section.or("format", LogFormat::default(), reading, parsed::<LogFormat>);
     section.finish(reading);
     let logging = Logging { level, format };
+    let mut section = Section::open(&root, "metrics", reading);
+    let address = section.optional("listen", reading, host_and_port).map(|l| l.value);
+    let hung_after = section.or("hung_after", HUNG_AFTER, reading, span);
+    section.finish(reading);
+    let metrics = address.map(|address| Listen { address, hung_after });
     let sources = sources::read(&root, &sources, &run.poll, reading);
     reading.problems.sort_by_key(place);
     let (shown, problems) = (std::mem::take(&mut reading.shown), std::mem::take(&mut reading.problems));
-    (Settings { lake, contracts, reload, state, kafka, prefix, registry, stores, sources, run, log, limits, logging, shown }, problems)
+    (
+        Settings { lake, contracts, reload, state, kafka, prefix, registry, stores, sources, run, log, limits, logging, metrics, shown },
+        problems,
+    )
 }
 
 /// Faults of a file in the order of its lines, the others after them as they were found.
@@ -246,6 +269,7 @@ impl Settings {
             kafka: self.kafka,
             registry: self.registry,
             stores: self.stores,
+            metrics: self.metrics,
         })
     }
 }

@@ -211,7 +211,7 @@ fn prefix(value: &Value) -> Result<StorePath, Refused> {
     })
 }
 
-fn host_and_port(value: &Value) -> Result<String, Refused> {
+pub(super) fn host_and_port(value: &Value) -> Result<String, Refused> {
     let text = text(value)?;
     let fits = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if !fits {

@@ -9,6 +9,7 @@ use super::problem::Origin;
 use super::section::{Reading, Section};
 use super::settings::{Layers, SECTIONS, Settings, read, resolve};
 use super::sources::SourceFlag;
+use crate::app::exposition::Listen;
 use crate::app::sources::Source;
 use crate::broker::embedded::Durability;
 use crate::domain::names::StageName;
@@ -111,6 +112,9 @@ family = "minio"
 [logging]
 level = "warn,lakegate::stage=debug"
 format = "json"
+[metrics]
+listen = "127.0.0.1:9464"
+hung_after = "1h"
 [[source]]
 name = "hook"
 kind = "webhook"
@@ -129,6 +133,7 @@ fn a_whole_file_becomes_the_options_of_a_process() {
     assert_eq!(settings.run.drain, Span::from_secs(60));
     assert_eq!(settings.logging.level.as_ref().map(ToString::to_string).as_deref(), Some("warn,lakegate::stage=debug"));
     assert_eq!(settings.logging.format, LogFormat::Json);
+    assert_eq!(settings.metrics, Some(Listen { address: "127.0.0.1:9464".to_owned(), hung_after: Span::from_secs(3600) }));
     let options = settings.options().unwrap();
     assert_eq!(
         (options.lake.as_str(), options.contracts, options.state),

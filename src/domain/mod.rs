@@ -10,4 +10,5 @@ pub mod position;
 pub mod reason;
 pub mod secret;
 pub mod time;
+pub mod trace;
 pub mod units;

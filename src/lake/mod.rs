@@ -4,6 +4,7 @@
 pub mod identity;
 pub mod layout;
 pub mod local;
+pub mod metered;
 pub mod probe;
 pub mod s3;
 pub mod url;

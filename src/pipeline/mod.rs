@@ -5,11 +5,13 @@
 //! ```
 //! Nothing is awaited inside the commit but the broker itself.
 
+pub mod about;
 pub mod claim;
 pub mod doubt;
 pub mod outlet;
 pub mod perform;
 pub mod restore;
 pub mod runner;
+pub mod tally;
 pub mod topics;
 pub mod work;

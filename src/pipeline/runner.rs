@@ -27,12 +27,14 @@ use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::{Disposition, ReasonCode};
 use crate::domain::time::{Span, Timestamp};
+use crate::pipeline::about::About;
 use crate::pipeline::claim;
 use crate::pipeline::doubt::Doubt;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::perform::PerformError;
 use crate::pipeline::restore::{RestoreError, restore};
 use crate::pipeline::runner::commit::{Prepared, Round, Then};
+use crate::pipeline::tally::Tally;
 use crate::pipeline::topics::{Topic, Topics};
 use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::{Overlay, StateStore, View};
@@ -84,6 +86,8 @@ pub struct Surroundings {
     pub suspects: Arc<tokio::sync::Mutex<()>>,
     pub stop: CancellationToken,
     pub progress: Arc<crate::telemetry::progress::Progress>,
+    /// `None`: nobody reads what would be counted.
+    pub tally: Option<Arc<Tally>>,
 }
 
 /// A stage stopped for a reason somebody must look at.
@@ -125,7 +129,7 @@ struct Task<I> {
 
 /// What a task was given.
 enum Given<I> {
-    Input(I),
+    Input(I, About),
     /// A record that does not decode.
     Unreadable(Poison),
     /// A record that ended the process too often.
@@ -175,6 +179,7 @@ impl<S: Stage> Runner<S> {
             let opened = self.around.broker.worker(group, &input, &self.around.instance).await;
             let ended = match opened {
                 Ok(mut log) => {
+                    self.around.progress.joined(S::NAME, self.around.clock.now());
                     let ended = self.session(log.as_mut()).await;
                     if !matches!(ended, Ok(SessionEnd::Spent)) {
                         // A halt is told, not counted: the input did not end the process.
@@ -185,6 +190,7 @@ impl<S: Stage> Runner<S> {
                 Err(e) => self.spent_or_halt(e),
             };
             self.owned.clear();
+            self.around.progress.parted(S::NAME);
             match ended {
                 Ok(SessionEnd::Stopped) => break,
                 Ok(SessionEnd::Spent) => {
@@ -220,6 +226,7 @@ impl<S: Stage> Runner<S> {
     async fn session(&mut self, log: &mut dyn Log) -> Result<SessionEnd, Halt> {
         let mut intake = self.stage.intake();
         loop {
+            self.around.progress.holds(S::NAME, self.owned.len());
             let until = self.next_due()?;
             let stop = self.around.stop.clone();
             let polled = tokio::select! {
@@ -230,6 +237,7 @@ impl<S: Stage> Runner<S> {
             };
             match polled {
                 Ok(Polled::Assigned(partitions)) => {
+                    self.rebalanced();
                     for (partition, committed) in partitions {
                         if let Some(end) = self.take(log, partition, committed).await? {
                             return Ok(end);
@@ -237,13 +245,17 @@ impl<S: Stage> Runner<S> {
                     }
                 }
                 Ok(Polled::Revoked(partitions)) => {
+                    self.rebalanced();
                     self.sign_off(log, |p| partitions.contains(&p)).await;
                     self.owned.retain(|p, _| !partitions.contains(p));
                     if let Err(e) = log.release(&partitions).await {
                         return self.spent_or_halt(e);
                     }
                 }
-                Ok(Polled::Lost(partitions)) => self.owned.retain(|p, _| !partitions.contains(p)),
+                Ok(Polled::Lost(partitions)) => {
+                    self.rebalanced();
+                    self.owned.retain(|p, _| !partitions.contains(p));
+                }
                 Ok(Polled::Records(records)) => {
                     if let Some(end) = self.process(log, records).await? {
                         return Ok(end);
@@ -261,6 +273,12 @@ impl<S: Stage> Runner<S> {
                     return Ok(end);
                 }
             }
+        }
+    }
+
+    fn rebalanced(&self) {
+        if let Some(tally) = &self.around.tally {
+            tally.metrics.rebalanced(S::NAME);
         }
     }
 
@@ -327,7 +345,7 @@ impl<S: Stage> Runner<S> {
     async fn task(&self, record: Record) -> Task<S::Input> {
         let (partition, next) = (record.at.partition, Some(record.offset.next()));
         let given = match self.checked_out(record).await {
-            Ok(record) => self.decoded(record, |input, _| Given::Input(input)),
+            Ok(record) => self.decoded(record, |input, record| Given::Input(input, About::new(record.headers))),
             Err(poison) => Given::Unreadable(poison),
         };
         Task { partition, next, given }
@@ -366,7 +384,7 @@ impl<S: Stage> Runner<S> {
         for partition in self.owned.keys().copied() {
             let view = View::new(self.store.as_ref(), &overlay, partition);
             let due = self.stage.due(view, now).map_err(|e| self.halt(e))?;
-            tasks.extend(due.into_iter().map(|input| Task { partition, next: None, given: Given::Input(input) }));
+            tasks.extend(due.into_iter().map(|input| Task { partition, next: None, given: Given::Input(input, About::default()) }));
         }
         Ok(tasks)
     }
@@ -436,7 +454,7 @@ impl<S: Stage> Runner<S> {
         let mut bytes = 0u64;
         let mut n = 0;
         for task in tasks.iter().take(limits.transaction_objects) {
-            if let Given::Input(input) = &task.given {
+            if let Given::Input(input, _) = &task.given {
                 bytes = bytes.saturating_add(self.stage.weight(input));
             }
             if n > 0 && bytes > limits.inflight_bytes {
@@ -448,6 +466,9 @@ impl<S: Stage> Runner<S> {
     }
 
     async fn round(&mut self, log: &mut dyn Log, tasks: &[Task<S::Input>]) -> Result<Round, Halt> {
+        let _work = self.around.progress.works(S::NAME, self.around.clock.now());
+        let tally = self.around.tally.clone();
+        let _round = tally.as_ref().map(|t| t.metrics.round(S::NAME, tasks.len()));
         let facts = {
             let gathered = self.gather(tasks)?;
             tokio::select! {
@@ -467,7 +488,7 @@ impl<S: Stage> Runner<S> {
         let mut known = Vec::with_capacity(tasks.len());
         for task in tasks {
             known.push(match &task.given {
-                Given::Input(input) => {
+                Given::Input(input, _) => {
                     Some(self.stage.look(View::new(self.store.as_ref(), &overlay, task.partition), input).map_err(|e| self.halt(e))?)
                 }
                 Given::Unreadable(_) | Given::Condemned(..) => None,
@@ -478,7 +499,7 @@ impl<S: Stage> Runner<S> {
             let stage = Arc::clone(&stage);
             async move {
                 match (&task.given, known) {
-                    (Given::Input(input), Some(known)) => Some(stage.gather(input, known).await),
+                    (Given::Input(input, _), Some(known)) => Some(stage.gather(input, known).await),
                     _ => None,
                 }
             }
@@ -493,10 +514,11 @@ impl<S: Stage> Runner<S> {
             let overlay = prepared.overlays.entry(task.partition).or_default();
             let view = View::new(self.store.as_ref(), overlay, task.partition);
             let verdict = match (&task.given, facts) {
-                (Given::Input(input), Some(Ok(facts))) => self.stage.decide(view, input, facts, now),
-                (Given::Input(input), Some(Err(e))) => match e.disposition() {
+                (Given::Input(input, _), Some(Ok(facts))) => self.stage.decide(view, input, facts, now),
+                (Given::Input(input, about), Some(Err(e))) => match e.disposition() {
                     Disposition::Retry => {
-                        warn!(stage = S::NAME.as_str(), error = %e, "input is gathered again later");
+                        let [run_id, dataset, source, replay_id] = ["run_id", "dataset", "source", "replay_id"].map(|n| about.text(n));
+                        warn!(stage = S::NAME.as_str(), run_id, dataset, source, replay_id, error = %e, "input is gathered again later");
                         prepared.then = Then::Later;
                         break;
                     }
@@ -505,10 +527,14 @@ impl<S: Stage> Runner<S> {
                 },
                 (Given::Unreadable(poison), _) => self.poisoned(poison, now).map(Verdict::Done),
                 (Given::Condemned(input, poison), _) => self.condemned(input, poison, now).map(Verdict::Done),
-                (Given::Input(_), None) => Err(StageError::Broken { detail: "an input was not gathered".to_owned() }),
+                (Given::Input(..), None) => Err(StageError::Broken { detail: "an input was not gathered".to_owned() }),
             };
             match verdict.map_err(|e| self.halt(e))? {
-                Verdict::Done(decision) => {
+                Verdict::Done(mut decision) => {
+                    if let Given::Input(_, about) = &task.given {
+                        about.hand_on(&mut decision.sends);
+                    }
+                    prepared.facts.extend(self.around.tally.iter().flat_map(|t| t.facts(S::NAME, &decision)));
                     decision.changes.into_iter().for_each(|c| overlay.record(c));
                     prepared.puts.extend(decision.puts);
                     prepared.sends.extend(decision.sends);
@@ -547,7 +573,8 @@ impl<S: Stage> Runner<S> {
         let letter = crate::stage::letters::poison(&poison.record, S::NAME, &poison.detail, now);
         let key = poison.record.at.to_string();
         let send = self.around.outlet.record(Topic::Quarantine, &key, crate::pipeline::outlet::Placed::By(&key), &letter, Vec::new())?;
-        warn!(stage = S::NAME.as_str(), at = %poison.record.at, offset = poison.record.offset.0, reason = %ReasonCode::PoisonRecord, "record quarantined");
+        let [run_id, dataset, source, replay_id] = ["run_id", "dataset", "source", "replay_id"].map(|n| poison.record.header(n));
+        warn!(stage = S::NAME.as_str(), at = %poison.record.at, offset = poison.record.offset.0, run_id, dataset, source, replay_id, reason = %ReasonCode::PoisonRecord, "record quarantined");
         Ok(Decision { sends: vec![send], ..Decision::default() })
     }
 }

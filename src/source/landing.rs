@@ -10,13 +10,16 @@ use crate::broker::OutRecord;
 use crate::domain::names::StageName;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
-use crate::event::{EventClass, ObjectEvent, ParseOptions, RecordError};
+use crate::domain::trace::TraceParent;
+use crate::event::{EventClass, Family, ObjectEvent, ParseOptions, RecordError, RecordReason};
+use crate::pipeline::about;
 use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::Topic;
 use crate::quarantine::remedy::remedy;
 use crate::source::routing::{Router, Routes};
 use crate::stage::letters::RAW_BYTES_MAX;
 use crate::stage::validate::family_word;
+use crate::telemetry::fact::{EnvelopeOutcome, Fact};
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject, QuarantineLetter};
 
@@ -47,6 +50,8 @@ pub struct Notice {
     /// Records about no object, and events that concern nobody here (tags, access, storage class).
     pub ignored: usize,
     pub faults: Vec<RecordError>,
+    /// The family of the first record that named one.
+    pub family: Option<Family>,
 }
 
 impl Notice {
@@ -55,7 +60,19 @@ impl Notice {
         let parsed = crate::event::parse(bytes, options);
         let n_events = parsed.events.len();
         let events: Vec<_> = parsed.events.into_iter().filter(|e| e.class != EventClass::Other).collect();
-        Self { ignored: parsed.ignorable.len() + n_events - events.len(), events, faults: parsed.errors }
+        Self { ignored: parsed.ignorable.len() + n_events - events.len(), events, faults: parsed.errors, family: parsed.family }
+    }
+
+    /// What is counted of it, beside what lands.
+    pub fn facts(&self, source: &str) -> Vec<Fact> {
+        let outcome = match (self.events.is_empty(), self.faults.is_empty()) {
+            (_, false) => EnvelopeOutcome::Rejected,
+            (false, true) => EnvelopeOutcome::Accepted,
+            (true, true) => EnvelopeOutcome::Ignored,
+        };
+        let mut facts = vec![Fact::Envelope { source: source.to_owned(), family: self.family, outcome }];
+        facts.extend(self.faults.iter().map(|f| Fact::EnvelopeRejected { source: source.to_owned(), reason: f.reason }));
+        facts
     }
 
     /// The faults as people read them, bounded.
@@ -66,6 +83,12 @@ impl Notice {
         }
         texts.join("; ")
     }
+}
+
+/// What is counted of a notification that could not even be parsed.
+pub fn unparsed(source: &str, reason: RecordReason) -> [Fact; 2] {
+    let source = source.to_owned();
+    [Fact::Envelope { source: source.clone(), family: None, outcome: EnvelopeOutcome::Rejected }, Fact::EnvelopeRejected { source, reason }]
 }
 
 fn tell(fault: &RecordError) -> String {
@@ -99,6 +122,14 @@ pub fn landed(routes: &Routes, event: &ObjectEvent, source: &str, origin: Origin
     }
 }
 
+/// Where a notification came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    pub source: &'a str,
+    /// The trace it came with; without one each object begins its own.
+    pub trace: Option<&'a TraceParent>,
+}
+
 /// Makes the records sources send. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
@@ -111,15 +142,20 @@ impl Intake {
     ///
     /// # Errors
     /// `Misfit` when a record does not fit its own schema: a broken promise of ours.
-    pub fn landings(&self, events: &[ObjectEvent], source: &str, origin: Origin, now: Timestamp) -> Result<Vec<OutRecord>, CodecError> {
+    pub fn landings(&self, events: &[ObjectEvent], from: Sender<'_>, now: Timestamp) -> Result<Vec<OutRecord>, CodecError> {
         let routes = self.router.current();
-        events.iter().map(|e| self.landing(&landed(&routes, e, source, origin, now))).collect()
+        let objects = events.iter().map(|e| landed(&routes, e, from.source, Origin::Event, now));
+        objects.map(|object| self.land(&object, from.trace.cloned().unwrap_or_else(|| about::of_landing(&object)))).collect()
     }
 
     /// One landing record, on the partition of its `bucket/key`.
     pub fn landing(&self, object: &LandedObject) -> Result<OutRecord, CodecError> {
+        self.land(object, about::of_landing(object))
+    }
+
+    fn land(&self, object: &LandedObject, trace: TraceParent) -> Result<OutRecord, CodecError> {
         let placed = format!("{}/{}", object.bucket, object.key);
-        let mut headers = vec![("source".to_owned(), object.source.clone().into())];
+        let mut headers = vec![("source".to_owned(), object.source.clone().into()), about::header(&trace)];
         if let Some(dataset) = &object.dataset {
             headers.push(("dataset".to_owned(), dataset.clone().into()));
         }

@@ -69,6 +69,11 @@ impl Listing {
         self
     }
 
+    /// Reaches the store through something else.
+    pub fn reach(&mut self, through: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) {
+        self.store = through(Arc::clone(&self.store));
+    }
+
     pub fn bucket(&self) -> &BucketName {
         &self.bucket
     }

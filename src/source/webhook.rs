@@ -22,8 +22,10 @@ use tracing::{error, warn};
 use crate::broker::Broker;
 use crate::clock::{self, Clock};
 use crate::domain::time::Span;
+use crate::domain::trace::TraceParent;
 use crate::event::{CloudEventHeaders, Family, ParseOptions};
-use crate::source::landing::{FAULTS_MAX, Intake, Notice, Origin};
+use crate::pipeline::tally::Tally;
+use crate::source::landing::{FAULTS_MAX, Intake, Notice, Sender};
 
 /// Bytes of one request's body: what one notification may have.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -40,6 +42,7 @@ pub struct Webhook {
     source: String,
     family: Option<Family>,
     seats: Semaphore,
+    tally: Option<Arc<Tally>>,
 }
 
 /// What a sender is told.
@@ -52,20 +55,28 @@ pub struct Answer {
 impl Webhook {
     /// `source` names this webhook in records and letters; `family` overrides detection of S3-shaped records.
     pub fn new(broker: Arc<dyn Broker>, intake: Intake, clock: Arc<dyn Clock>, source: impl Into<String>, family: Option<Family>) -> Self {
-        Self { broker, intake, clock, source: source.into(), family, seats: Semaphore::new(REQUESTS_MAX) }
+        Self { broker, intake, clock, source: source.into(), family, seats: Semaphore::new(REQUESTS_MAX), tally: None }
+    }
+
+    /// Counts what it takes.
+    #[must_use]
+    pub fn counted(mut self, tally: Option<Arc<Tally>>) -> Self {
+        self.tally = tally;
+        self
     }
 
     /// Lands what a notification says; answers once it is committed.
-    pub async fn take(&self, body: &[u8], cloud_event: Option<CloudEventHeaders>) -> Answer {
+    pub async fn take(&self, body: &[u8], cloud_event: Option<CloudEventHeaders>, trace: Option<TraceParent>) -> Answer {
         let options = ParseOptions { max_bytes: BODY_BYTES_MAX, family_hint: self.family, cloud_event, ..ParseOptions::default() };
         let notice = Notice::read(body, &options);
         let now = self.clock.now();
-        let records = self.intake.landings(&notice.events, &self.source, Origin::Event, now).and_then(|mut records| {
-            if !notice.faults.is_empty() {
-                records.push(self.intake.unreadable(&self.source, body, notice.complaint(), now)?);
-            }
-            Ok(records)
-        });
+        let records =
+            self.intake.landings(&notice.events, Sender { source: &self.source, trace: trace.as_ref() }, now).and_then(|mut records| {
+                if !notice.faults.is_empty() {
+                    records.push(self.intake.unreadable(&self.source, body, notice.complaint(), now)?);
+                }
+                Ok(records)
+            });
         let records = match records {
             Ok(records) => records,
             Err(e) => {
@@ -73,11 +84,15 @@ impl Webhook {
                 return failed(StatusCode::INTERNAL_SERVER_ERROR, "the notification could not be encoded");
             }
         };
+        let facts = self.tally.as_ref().map(|t| [notice.facts(&self.source), t.landings(&records)].concat());
         if !records.is_empty()
             && let Err(e) = self.broker.append(records).await
         {
             warn!(source = self.source, error = %e, "a notification was not committed");
             return failed(StatusCode::SERVICE_UNAVAILABLE, "the log does not take records now; send it again");
+        }
+        if let (Some(tally), Some(facts)) = (&self.tally, facts) {
+            tally.tell(&facts, self.clock.now());
         }
         answer(&notice, body)
     }
@@ -105,6 +120,8 @@ async fn notices(State(webhook): State<Arc<Webhook>>, request: Request) -> Respo
         return failed(StatusCode::SERVICE_UNAVAILABLE, "too many notifications at once; send it again").into_response();
     };
     let cloud_event = headers(request.headers());
+    // One that is none is as good as absent (W3C Trace Context 3.2).
+    let trace = request.headers().get(TraceParent::HEADER).and_then(|text| text.to_str().ok()?.parse().ok());
     let body = tokio::select! {
         biased;
         body = Bytes::from_request(request, &()) => body,
@@ -113,7 +130,7 @@ async fn notices(State(webhook): State<Arc<Webhook>>, request: Request) -> Respo
         }
     };
     match body {
-        Ok(body) => webhook.take(&body, cloud_event).await.into_response(),
+        Ok(body) => webhook.take(&body, cloud_event, trace).await.into_response(),
         Err(refused) => failed(refused.status(), &refused.body_text()).into_response(),
     }
 }

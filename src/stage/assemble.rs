@@ -23,6 +23,7 @@ use crate::contract::model::SameContentAgain;
 use crate::domain::names::{BatchId, DatasetName, SchemaId, SchemaVersion, StageName};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
+use crate::pipeline::about;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
 use crate::stage::backlog::{Backlog, Measure};
@@ -211,7 +212,7 @@ impl Assemble {
             read_plans,
             members,
         };
-        let headers = vec![("dataset".to_owned(), of.dataset.clone().into())];
+        let headers = vec![("dataset".to_owned(), of.dataset.clone().into()), about::header(&about::of_batch(batch_id.as_str()))];
         decision.sends.push(self.clerk.outlet.record(Topic::Plans, batch_id.as_str(), Placed::By(batch_id.as_str()), &plan, headers)?);
         Ok(())
     }

@@ -20,13 +20,15 @@ use crate::domain::names::StageName;
 use crate::domain::position::Partition;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::{Span, Timestamp};
+use crate::event::RecordReason;
 use crate::pipeline::work::Work;
 use crate::source::file::{Cursor, FilePage, Item, LINE_BYTES_MAX, NoticeFile};
-use crate::source::landing::{Intake, Origin, RefusedManifest, landed};
+use crate::source::landing::{Intake, Origin, RefusedManifest, Sender, landed, unparsed};
 use crate::source::listing::{self, Listing, PAGE_OBJECTS, Page, PageNumber};
 use crate::stage::inbox::{Dropped, Inbox, Task};
 use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::{Change, View};
+use crate::telemetry::fact::Fact;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject};
 
@@ -363,13 +365,15 @@ impl Bridge {
         for item in &page.items {
             match item {
                 Item::Notice { at, raw, notice } => {
-                    decision.sends.extend(self.intake.landings(&notice.events, &source.name, Origin::Event, now)?);
+                    decision.facts.extend(notice.facts(&source.name));
+                    decision.sends.extend(self.intake.landings(&notice.events, Sender { source: &source.name, trace: None }, now)?);
                     if !notice.faults.is_empty() {
                         let detail = format!("the line at byte {at}: {}", notice.complaint());
                         decision.sends.push(self.intake.unreadable(&source.name, raw, detail, now)?);
                     }
                 }
                 Item::TooLong { at, raw } => {
+                    decision.facts.extend(unparsed(&source.name, RecordReason::TooLarge));
                     let detail = format!("the line at byte {at} has more than {LINE_BYTES_MAX} bytes");
                     decision.sends.push(self.intake.unreadable(&source.name, raw, detail, now)?);
                 }
@@ -392,6 +396,7 @@ impl Bridge {
             state.next_poll_at = now.plus(source.poll.min(TORN_PATIENCE)).millis();
             return Ok(());
         }
+        decision.facts.extend(unparsed(&source.name, RecordReason::NotJson));
         let detail = format!("the last line, at byte {}, ends in the middle", state.at);
         decision.sends.push(self.intake.unreadable(&source.name, torn, detail, now)?);
         state.at += len;
@@ -498,6 +503,7 @@ impl Stage for Bridge {
         let (Due::Read(idx) | Due::Asked(idx)) = input else { return Ok(Verdict::Done(decision)) };
         let source = self.source(*idx)?;
         let mut state = SourceState::load(view, &source.name)?;
+        let (rounds, has_answered) = (state.rounds, matches!(found, Found::Objects { .. } | Found::Lines(_)));
         match (found, &source.kind) {
             (Found::Objects { number, page }, kind @ (PullKind::Listing(_) | PullKind::Manifests(_))) => {
                 if state.number() != number {
@@ -534,6 +540,9 @@ impl Stage for Bridge {
                 state.next_poll_at = now.plus(wait).millis();
             }
             _ => state.next_poll_at = state.next_poll_at.min(now.millis()),
+        }
+        if has_answered {
+            decision.facts.push(Fact::SourceRead { source: source.name.clone(), is_round_end: state.rounds > rounds });
         }
         decision.changes.push(state.store(&source.name));
         Ok(Verdict::Done(decision))

@@ -31,7 +31,7 @@ use crate::stage::assemble::{shard_of, shard_text};
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::evolutions::{Evolutions, count, counted};
-use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject, headers};
+use crate::stage::letters::{Charge, Clerk, DRIFT_CLASSIFIED, RowCounts, State, Subject, headers};
 use crate::stage::reading::{Content, FilePlan, Observed, Question, observe};
 use crate::stage::{Decision, Stage, StageError, Step, Verdict};
 use crate::state::{Change, View};
@@ -316,12 +316,12 @@ impl Stage for Classify {
                 };
                 let rows = RowCounts { physical: rejected.rows, quarantined: rejected.rows, ..RowCounts::default() };
                 if let Some(evidence) = rejected.evidence {
-                    decision.sends.push(self.clerk.event("DriftClassified", &subject, Some(rejected.reason), evidence, now)?);
+                    decision.sends.push(self.clerk.event(DRIFT_CLASSIFIED, &subject, Some(rejected.reason), evidence, now)?);
                 }
                 decision.sends.extend(self.clerk.quarantine(&subject, rejected.reason, charge, rows, "ValidationFailed", now)?);
             }
             Facts::Accepted(accepted) => {
-                decision.sends.push(self.clerk.event("DriftClassified", &subject, None, &accepted.decision, now)?);
+                decision.sends.push(self.clerk.event(DRIFT_CLASSIFIED, &subject, None, &accepted.decision, now)?);
                 let record = ClassifiedObject {
                     format_version: FORMAT_VERSION,
                     dataset: input.dataset.clone(),

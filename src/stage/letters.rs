@@ -14,6 +14,9 @@ use crate::quarantine::remedy::remedy;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{Admitted, FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, QuarantineLetter};
 
+/// Kind of the audit line that holds a file's drift record.
+pub const DRIFT_CLASSIFIED: &str = "DriftClassified";
+
 /// Raw bytes kept of an unreadable record.
 pub const RAW_BYTES_MAX: usize = 64 << 10;
 
@@ -261,7 +264,7 @@ impl Clerk {
         kind: &str,
         now: Timestamp,
     ) -> Result<Vec<OutRecord>, CodecError> {
-        tracing::info!(stage = self.stage.as_str(), dataset = of.dataset, object = %format!("{}/{}", of.object.bucket, of.object.key), run_id = of.object.run_id, reason = %reason, "object quarantined");
+        tracing::info!(stage = self.stage.as_str(), dataset = of.dataset, source = of.object.source, replay_id = of.object.replay_id, object = %format!("{}/{}", of.object.bucket, of.object.key), run_id = of.object.run_id, reason = %reason, "object quarantined");
         let detail = json!({ "reason": reason.as_str(), "detail": charge.detail });
         Ok(vec![
             self.letter(of, reason, charge, now)?,

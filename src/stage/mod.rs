@@ -39,6 +39,7 @@ use crate::domain::reason::{Disposition, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::pipeline::work::Panicked;
 use crate::state::{Change, StateError, View};
+use crate::telemetry::fact::Fact;
 use crate::wire::codec::CodecError;
 
 /// Bytes of an object to put.
@@ -95,6 +96,8 @@ pub struct Decision {
     pub puts: Vec<PutObject>,
     pub sends: Vec<OutRecord>,
     pub changes: Vec<Change>,
+    /// What is counted once this is committed and stands in no record it sends.
+    pub facts: Vec<Fact>,
 }
 
 /// How a decision ends.

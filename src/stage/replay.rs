@@ -16,6 +16,7 @@ use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::{Span, Timestamp};
+use crate::pipeline::about;
 use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::{Topic, Topics};
 use crate::replay::progress::Control;
@@ -93,6 +94,7 @@ impl Replay {
             _ => Placed::By(&placed),
         };
         let mut headers = vec![("replay_id".to_owned(), id.to_owned().into()), ("source".to_owned(), "replay".into())];
+        headers.push(about::header(&about::of_landing(&landed)));
         headers.extend(kept.dataset.clone().map(|d| ("dataset".to_owned(), d.into())));
         Ok(self.outlet.record(Topic::Landing, &placed, on, &landed, headers)?)
     }

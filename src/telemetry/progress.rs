@@ -1,10 +1,10 @@
-//! How far each stage is: counters the shell reads.
+//! How far each stage is: what the shell, the metrics and the health of the process read.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::names::StageName;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 /// One stage's figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +16,32 @@ pub struct StageProgress {
     pub last: Option<Timestamp>,
     /// Why it halted, if it did.
     pub halted: Option<String>,
+    /// Since when it holds or waits for partitions; `None`: it has no port to the log.
+    pub joined: Option<Timestamp>,
+    /// Partitions it holds.
+    pub partitions: usize,
+    /// Since when it works on what it does now; `None`: it waits.
+    pub busy: Option<Timestamp>,
+    /// How far it is behind, as it was last measured.
+    pub backlog: Option<Backlog>,
+    /// When it was last seen with nothing waiting.
+    pub idle: Option<Timestamp>,
+}
+
+impl StageProgress {
+    /// When it last committed or had nothing waiting; before that, when it joined.
+    pub fn moved(&self) -> Option<Timestamp> {
+        self.last.max(self.idle).or(self.joined)
+    }
+}
+
+/// Records a stage has not processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    pub records: u64,
+    /// Age of the oldest.
+    pub oldest: Span,
+    pub measured: Timestamp,
 }
 
 /// How the last look at changed contracts went.
@@ -52,6 +78,40 @@ impl Progress {
         self.update(stage, |s| s.halted = Some(why));
     }
 
+    /// The stage has a port to the log.
+    pub fn joined(&self, stage: StageName, now: Timestamp) {
+        self.update(stage, |s| s.joined = Some(now));
+    }
+
+    /// Its port is gone.
+    pub fn parted(&self, stage: StageName) {
+        self.update(stage, |s| {
+            s.joined = None;
+            s.partitions = 0;
+        });
+    }
+
+    /// It holds so many partitions.
+    pub fn holds(&self, stage: StageName, partitions: usize) {
+        self.update(stage, |s| s.partitions = partitions);
+    }
+
+    /// It works on something until the guard goes. Waiting, for records or for something outside, is no work.
+    pub fn works(self: &Arc<Self>, stage: StageName, now: Timestamp) -> Work {
+        self.update(stage, |s| s.busy = Some(now));
+        Work { progress: Arc::clone(self), stage }
+    }
+
+    /// It was measured.
+    pub fn measured(&self, stage: StageName, backlog: Backlog) {
+        self.update(stage, |s| {
+            s.backlog = Some(backlog);
+            if backlog.records == 0 {
+                s.idle = Some(backlog.measured);
+            }
+        });
+    }
+
     /// Changed contracts are in force.
     pub fn contracts_reloaded(&self, now: Timestamp) {
         *self.contracts.lock().unwrap_or_else(PoisonError::into_inner) = ContractsProgress { reloaded: Some(now), faults: Vec::new() };
@@ -68,5 +128,18 @@ impl Progress {
 
     pub fn snapshot(&self) -> BTreeMap<StageName, StageProgress> {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A piece of work in progress.
+#[derive(Debug)]
+pub struct Work {
+    progress: Arc<Progress>,
+    stage: StageName,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.progress.update(self.stage, |s| s.busy = None);
     }
 }

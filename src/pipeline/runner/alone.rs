@@ -7,6 +7,7 @@ use tracing::warn;
 
 use crate::broker::{Log, PollLimit, Record};
 use crate::domain::position::Partition;
+use crate::pipeline::about::About;
 use crate::pipeline::doubt::Doubt;
 use crate::pipeline::runner::commit::{Prepared, Round};
 use crate::pipeline::runner::{Given, Halt, Poison, Runner, SessionEnd, Task};
@@ -122,7 +123,7 @@ impl<S: Stage> Runner<S> {
         };
         let detail = format!("ended the process {limit} times while it was processed alone");
         match attempts.saturating_sub(limit) {
-            0 => self.decoded(record, |input, _| Given::Input(input)),
+            0 => self.decoded(record, |input, record| Given::Input(input, About::new(record.headers))),
             1 => self.decoded(record, |input, record| Given::Condemned(input, Poison { record, detail })),
             // Even to decode it is too much.
             _ => Given::Unreadable(Poison { record, detail }),

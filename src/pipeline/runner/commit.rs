@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use tracing::warn;
 
-use crate::broker::{CommitError, Log, OutRecord, Transaction};
+use crate::broker::{CommitError, Committed, Log, OutRecord, Transaction};
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::reason::Disposition;
 use crate::pipeline::doubt::Doubt;
@@ -16,6 +16,7 @@ use crate::pipeline::runner::{Halt, Owned, Runner};
 use crate::pipeline::topics::{Topic, Topics};
 use crate::stage::{Stage, StageError, Step};
 use crate::state::{Change, Overlay};
+use crate::telemetry::fact::{Fact, TransactionOutcome};
 
 /// What was decided of a round, not yet performed.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(super) struct Prepared {
     pub(super) nexts: BTreeMap<Partition, NextOffset>,
     pub(super) done: usize,
     pub(super) then: Then,
+    /// Told once it is committed.
+    pub(super) facts: Vec<Fact>,
 }
 
 impl Prepared {
@@ -120,7 +123,11 @@ impl<S: Stage> Runner<S> {
             transaction.positions.advance(&topics.at(Topics::input(S::NAME), *partition), next);
             applied.push((*partition, changes, after));
         }
-        let committed = match log.commit(transaction).await {
+        let outcome = log.commit(transaction).await;
+        if let Some(tally) = &self.around.tally {
+            tally.metrics.transaction(S::NAME, told(&outcome));
+        }
+        let committed = match outcome {
             Ok(committed) => committed,
             Err(CommitError::Aborted { detail }) => {
                 warn!(stage = S::NAME.as_str(), detail, "transaction aborted, the round is gathered again");
@@ -141,7 +148,11 @@ impl<S: Stage> Runner<S> {
                 *owned = after;
             }
         }
-        self.around.progress.processed(S::NAME, prepared.done as u64, self.around.clock.now());
+        let now = self.around.clock.now();
+        self.around.progress.processed(S::NAME, prepared.done as u64, now);
+        if let Some(tally) = &self.around.tally {
+            tally.tell(&prepared.facts, now);
+        }
         Ok(None)
     }
 
@@ -156,5 +167,14 @@ impl<S: Stage> Runner<S> {
                 }
             }
         }
+    }
+}
+
+fn told(outcome: &Result<Committed, CommitError>) -> TransactionOutcome {
+    match outcome {
+        Ok(_) => TransactionOutcome::Committed,
+        Err(CommitError::Aborted { .. }) => TransactionOutcome::Aborted,
+        Err(CommitError::Fenced) => TransactionOutcome::Fenced,
+        Err(CommitError::Unknown { .. }) => TransactionOutcome::Unknown,
     }
 }

@@ -10,6 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::{Topic, Topics};
 use crate::source::routing::{Claim, Router, Routes};
+use crate::telemetry::metrics::Metrics;
 use crate::wire::codec::Codec;
 use crate::wire::records::{LandedObject, QuarantineLetter, Record};
 
@@ -81,20 +82,20 @@ async fn what_each_notification_is_answered() {
     ];
     for (body, status, accepted, ignored, rejected, letters) in cases {
         let world = world().await;
-        let answer = world.webhook.take(body.as_bytes(), None).await;
+        let answer = world.webhook.take(body.as_bytes(), None, None).await;
         assert_eq!(answer.status.as_u16(), status, "{body}: {answer:?}");
         assert_eq!((&answer.body["accepted"], &answer.body["ignored"]), (&json!(accepted), &json!(ignored)), "{body}");
         assert_eq!(answer.body["rejected"].as_array().map(Vec::len), Some(rejected), "{body}");
         assert_eq!((world.landings().await.len(), world.letters().await.len()), (accepted, letters), "{body}");
     }
-    let answer = world().await.webhook.take(validation.as_bytes(), None).await;
+    let answer = world().await.webhook.take(validation.as_bytes(), None, None).await;
     assert_eq!(answer.body["validationResponse"], "c-7");
 }
 
 #[tokio::test]
 async fn a_landing_says_what_the_event_said() {
     let world = world().await;
-    world.webhook.take(records(&[CREATED, REMOVED]).as_bytes(), None).await;
+    world.webhook.take(records(&[CREATED, REMOVED]).as_bytes(), None, None).await;
     let mut landed = world.landings().await;
     landed.sort_by(|a, b| b.key.cmp(&a.key));
     let [created, removed] = landed.as_slice() else { panic!("two landings, got {landed:?}") };
@@ -111,8 +112,8 @@ async fn a_landing_says_what_the_event_said() {
 async fn a_letter_keeps_the_first_bytes_and_the_same_bytes_make_the_same_letter() {
     let world = world().await;
     let body = "x".repeat(100 << 10);
-    world.webhook.take(body.as_bytes(), None).await;
-    world.webhook.take(body.as_bytes(), None).await;
+    world.webhook.take(body.as_bytes(), None, None).await;
+    world.webhook.take(body.as_bytes(), None, None).await;
     let letters = world.letters().await;
     assert_eq!(letters.len(), 2);
     assert_eq!(letters[0].run_id, letters[1].run_id);
@@ -127,8 +128,8 @@ async fn a_log_that_takes_nothing_is_answered_503() {
     // No topics: every append is refused.
     let broker = Arc::new(EmbeddedBroker::in_memory(Arc::clone(&clock)));
     let webhook = Webhook::new(broker, world.webhook.intake.clone(), clock, "hook", None);
-    assert_eq!(webhook.take(records(&[CREATED]).as_bytes(), None).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(webhook.take(records(&[TAGGED]).as_bytes(), None).await.status, StatusCode::OK);
+    assert_eq!(webhook.take(records(&[CREATED]).as_bytes(), None, None).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(webhook.take(records(&[TAGGED]).as_bytes(), None, None).await.status, StatusCode::OK);
 }
 
 async fn exchange(at: std::net::SocketAddr, head: &str, body: &[u8]) -> String {
@@ -176,12 +177,52 @@ proptest! {
     ) {
         futures::executor::block_on(async {
             let world = world().await;
-            let answer = world.webhook.take(&body, None).await;
+            let answer = world.webhook.take(&body, None, None).await;
             let rejected = answer.body["rejected"].as_array().map(Vec::len).unwrap();
             prop_assert_eq!(answer.status.as_u16(), if rejected > 0 { 422 } else { 200 });
             prop_assert_eq!(world.letters().await.len(), usize::from(rejected > 0));
             prop_assert_eq!(&answer.body["accepted"], &json!(world.landings().await.len()));
             Ok(())
         })?;
+    }
+}
+
+#[tokio::test]
+async fn the_trace_of_a_request_goes_on_with_what_it_lands_and_an_object_without_one_begins_its_own() {
+    let world = world().await;
+    let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    world.webhook.take(records(&[CREATED]).as_bytes(), None, Some(given.parse().unwrap())).await;
+    world.webhook.take(records(&[REMOVED]).as_bytes(), None, None).await;
+    let mut traces = Vec::new();
+    for partition in 0..2 {
+        let at = world.outlet.topics.at(Topic::Landing, Partition(partition));
+        let chunk = world.broker.reader().read(&at, NextOffset(0), PollLimit { records: 10, bytes: 1 << 20 }).await.unwrap();
+        traces.extend(chunk.records.iter().map(|r| r.header("traceparent").unwrap().to_owned()));
+    }
+    assert_eq!(traces.len(), 2);
+    assert!(traces.iter().any(|t| t == given), "{traces:?}");
+    let begun = traces.iter().find(|t| *t != given).unwrap();
+    assert!(begun.parse::<TraceParent>().is_ok(), "{begun}");
+}
+
+#[tokio::test]
+async fn what_was_taken_is_counted_and_what_was_not_committed_is_not() {
+    let world = world().await;
+    let metrics = Arc::new(Metrics::new(&[]));
+    let tally = || Some(Arc::new(Tally::new(Arc::clone(&metrics), world.outlet.clone(), std::collections::BTreeSet::new())));
+    let (intake, clock) = (world.webhook.intake.clone(), Arc::clone(&world.webhook.clock));
+    let webhook = Webhook::new(Arc::new(world.broker.clone()), intake, clock, "hook", None).counted(tally());
+    webhook.take(records(&[CREATED, REMOVED]).as_bytes(), None, None).await;
+    webhook.take(b"no json", None, None).await;
+    let text = metrics.text();
+    for line in [
+        r#"lakegate_bridge_envelopes_total{family="aws",outcome="accepted",source="hook"} 1"#,
+        r#"lakegate_bridge_envelopes_total{family="unknown",outcome="rejected",source="hook"} 1"#,
+        r#"lakegate_bridge_rejected_envelopes_total{reason="not_json",source="hook"} 1"#,
+        r#"lakegate_bridge_object_events_total{event_class="created",outcome="routed",source="hook"} 1"#,
+        r#"lakegate_bridge_object_events_total{event_class="removed",outcome="unrouted",source="hook"} 1"#,
+        r#"lakegate_quarantine_objects_total{dataset="_unknown",reason="event_unreadable"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
 }

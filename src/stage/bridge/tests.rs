@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -5,16 +8,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::broker::embedded::EmbeddedBroker;
-use crate::broker::{Broker, OutRecord, PollLimit};
+use crate::broker::{Broker, CommitError, Committed, Log, LogError, OutRecord, PollLimit, Polled, Reader, TopicSpec, Transaction};
 use crate::clock::{Jitter, ManualClock};
+use crate::domain::names::TopicName;
 use crate::domain::position::NextOffset;
 use crate::event::ParseOptions;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::runner::{Limits, Runner, Surroundings};
+use crate::pipeline::tally::Tally;
 use crate::pipeline::topics::{Topic, Topics};
 use crate::registry::embedded::EmbeddedRegistry;
 use crate::source::routing::{Claim, Router, Routes};
 use crate::state::memory::MemoryStore;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::Progress;
 use crate::wire::codec::Codec;
 use crate::wire::records::{QuarantineLetter, Record};
@@ -49,10 +55,14 @@ impl World {
     }
 
     fn start(&self, bridge: Bridge) -> Running {
+        self.start_on(bridge, self.broker.clone(), None)
+    }
+
+    fn start_on(&self, bridge: Bridge, broker: Arc<dyn Broker>, tally: Option<Arc<Tally>>) -> Running {
         let stop = CancellationToken::new();
         let lake: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let around = Surroundings {
-            broker: self.broker.clone(),
+            broker,
             registry: Arc::new(EmbeddedRegistry::new(lake.clone())),
             lake,
             outlet: self.outlet.clone(),
@@ -63,6 +73,7 @@ impl World {
             suspects: Arc::default(),
             stop: stop.clone(),
             progress: Arc::new(Progress::default()),
+            tally,
         };
         let listed = bridge.listed();
         let runner = Runner::new(Arc::new(bridge), around, Arc::new(MemoryStore::default()), Jitter::new(1));
@@ -242,4 +253,84 @@ async fn names_of_sources_are_checked() {
     assert_eq!(twice.err(), Some(SourcesError::Twice { name: "a".to_owned() }));
     let slash = Bridge::new(intake, vec![world.listing("a/b")], Work::Inline);
     assert_eq!(slash.err(), Some(SourcesError::Name { name: "a/b".to_owned() }));
+}
+
+/// Aborts the first transaction that says anything.
+struct AbortsOnce {
+    inner: Arc<EmbeddedBroker>,
+    has_aborted: Arc<AtomicBool>,
+}
+
+struct AbortsOnceLog {
+    inner: Box<dyn Log>,
+    has_aborted: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Broker for AbortsOnce {
+    async fn ensure(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
+        self.inner.ensure(topics).await
+    }
+    async fn worker(&self, group: &str, input: &TopicName, instance: &str) -> Result<Box<dyn Log>, LogError> {
+        let inner = self.inner.worker(group, input, instance).await?;
+        Ok(Box::new(AbortsOnceLog { inner, has_aborted: Arc::clone(&self.has_aborted) }))
+    }
+    async fn append(&self, outputs: Vec<OutRecord>) -> Result<Committed, CommitError> {
+        self.inner.append(outputs).await
+    }
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.inner.reader()
+    }
+}
+
+#[async_trait]
+impl Log for AbortsOnceLog {
+    async fn poll(&mut self, limit: PollLimit, until: Timestamp) -> Result<Polled, LogError> {
+        self.inner.poll(limit, until).await
+    }
+    async fn interrupted(&mut self) {
+        self.inner.interrupted().await;
+    }
+    async fn commit(&mut self, transaction: Transaction) -> Result<Committed, CommitError> {
+        let lands = transaction.outputs.iter().any(|o| o.to.topic.as_str() == "landing");
+        if lands && !self.has_aborted.swap(true, Ordering::Relaxed) {
+            return Err(CommitError::Aborted { detail: "once".to_owned() });
+        }
+        self.inner.commit(transaction).await
+    }
+    async fn seek(&mut self, partition: Partition, to: NextOffset) -> Result<(), LogError> {
+        self.inner.seek(partition, to).await
+    }
+    async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
+        self.inner.release(partitions).await
+    }
+    fn pause(&mut self, paused: bool) {
+        self.inner.pause(paused);
+    }
+}
+
+#[tokio::test]
+async fn what_was_aborted_is_counted_when_it_is_committed_and_only_then() {
+    let world = World::new().await;
+    for i in 0..3 {
+        world.put(&format!("landing/orders/{i}.csv"), "x").await;
+    }
+    let metrics = Arc::new(Metrics::new(&[StageName::Bridge]));
+    let tally = Tally::new(Arc::clone(&metrics), world.outlet.clone(), BTreeSet::new());
+    let broker = AbortsOnce { inner: world.broker.clone(), has_aborted: Arc::default() };
+    let running = world.start_on(world.bridge(vec![world.listing("landing")]), Arc::new(broker), Some(Arc::new(tally)));
+    world.settle().await;
+    let says = |n: u32, series: &str| {
+        let text = metrics.text();
+        assert!(text.contains(&format!("{series} {n}\n")), "{series} {n}\n{text}");
+    };
+    says(1, r#"lakegate_kafka_transactions_total{outcome="aborted",stage="bridge"}"#);
+    assert!(!metrics.text().contains("lakegate_bridge_object_events_total{"), "nothing is committed yet");
+    world.pass(Span::from_secs(30)).await;
+    assert_eq!(world.keys().await.len(), 3);
+    let landed =
+        metrics.text().lines().filter(|l| l.starts_with("lakegate_bridge_object_events_total{")).map(str::to_owned).collect::<Vec<_>>();
+    let n: u32 = landed.iter().map(|l| l.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();
+    assert_eq!(n, 3, "{landed:?}");
+    running.end().await;
 }

@@ -1,0 +1,147 @@
+//! What the status table says of each dataset: when something last landed and was last published, and what is held back
+//! and waits for somebody.
+
+use std::collections::{BTreeMap, HashMap};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::domain::time::Timestamp;
+use crate::stage::letters::State;
+use crate::telemetry::metrics::{DatasetGauges, UNROUTED};
+use crate::wire::records::ObjectStatus;
+
+/// Keys held back that are told apart, about 48 bytes each; what is beyond is not counted.
+const OPEN_MAX: usize = 200_000;
+
+/// Folded over the rows of the status table in the order of their partition.
+#[derive(Debug, Default)]
+pub struct Standing {
+    datasets: BTreeMap<String, Lately>,
+    /// By digest of `bucket/key`.
+    open: HashMap<u128, Held>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Lately {
+    last_event: Option<Timestamp>,
+    last_curated: Option<Timestamp>,
+    /// Stands for the dataset's name in what is held.
+    idx: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    dataset_idx: u32,
+    since: Timestamp,
+}
+
+impl Standing {
+    /// One row. An object that is held back is open until its key is published, or a replay of it ends otherwise.
+    pub fn take(&mut self, row: &ObjectStatus) {
+        let Some(state) = State::from_word(&row.status) else { return };
+        let (name, at) = (row.dataset.as_deref().unwrap_or(UNROUTED), Timestamp::from_millis(row.at));
+        let is_live = row.replay_id.is_none();
+        let known = u32::try_from(self.datasets.len()).unwrap_or(u32::MAX);
+        let lately = self.datasets.entry(name.to_owned()).or_insert(Lately { idx: known, ..Lately::default() });
+        if is_live {
+            lately.last_event = lately.last_event.max(Some(Timestamp::from_millis(row.first_landed)));
+        }
+        let key = xxh3_128(format!("{}/{}", row.bucket, row.key).as_bytes());
+        match state {
+            State::Published | State::Registered => {
+                lately.last_curated = lately.last_curated.max(Some(at));
+                self.open.remove(&key);
+            }
+            State::Quarantined => {
+                let held = Held { dataset_idx: lately.idx, since: at };
+                if self.open.len() < OPEN_MAX || self.open.contains_key(&key) {
+                    self.open.entry(key).or_insert(held);
+                }
+            }
+            State::Duplicate | State::Superseded if !is_live => drop(self.open.remove(&key)),
+            State::Admitted | State::Duplicate | State::Superseded | State::Ignored => {}
+        }
+    }
+
+    /// The figures of every dataset a row named.
+    pub fn gauges(&self) -> BTreeMap<String, DatasetGauges> {
+        let mut by_idx: HashMap<u32, (u64, Option<Timestamp>)> = HashMap::new();
+        for held in self.open.values() {
+            let (n, oldest) = by_idx.entry(held.dataset_idx).or_default();
+            *n += 1;
+            *oldest = Some(oldest.map_or(held.since, |o| o.min(held.since)));
+        }
+        let told = |lately: &Lately| {
+            let (unresolved, oldest_unresolved) = by_idx.get(&lately.idx).copied().unwrap_or_default();
+            DatasetGauges { last_event: lately.last_event, last_curated: lately.last_curated, unresolved, oldest_unresolved }
+        };
+        self.datasets.iter().map(|(name, lately)| (name.clone(), told(lately))).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A row of the status table, landed a millisecond before.
+    pub(crate) fn row(key: &str, status: State, at: i64, replay: Option<&str>) -> ObjectStatus {
+        ObjectStatus {
+            format_version: 1,
+            dataset: Some("orders".to_owned()),
+            bucket: "raw".to_owned(),
+            key: key.to_owned(),
+            version_id: None,
+            etag: None,
+            token: "t".to_owned(),
+            size: None,
+            generation: 0,
+            run_id: "r".to_owned(),
+            replay_id: replay.map(str::to_owned),
+            landing_partition: 0,
+            landing_offset: 0,
+            stage: "validate".to_owned(),
+            status: status.as_str().to_owned(),
+            reason: None,
+            rows_in: 0,
+            rows_published: 0,
+            rows_quarantined: 0,
+            rows_deduplicated: 0,
+            source: "raw".to_owned(),
+            first_landed: at - 1,
+            at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::row;
+    use super::*;
+
+    fn told(rows: &[ObjectStatus]) -> DatasetGauges {
+        let mut standing = Standing::default();
+        rows.iter().for_each(|r| standing.take(r));
+        standing.gauges()["orders"]
+    }
+
+    #[test]
+    fn what_is_held_back_is_open_until_its_key_is_published() {
+        let held =
+            [row("a", State::Quarantined, 10, None), row("b", State::Quarantined, 20, None), row("a", State::Quarantined, 30, Some("r"))];
+        let gauges = told(&held);
+        assert_eq!((gauges.unresolved, gauges.oldest_unresolved), (2, Some(Timestamp::from_millis(10))));
+        let mended = [&held[..], &[row("a", State::Published, 40, Some("r"))]].concat();
+        let gauges = told(&mended);
+        assert_eq!((gauges.unresolved, gauges.oldest_unresolved), (1, Some(Timestamp::from_millis(20))));
+        assert_eq!(gauges.last_curated, Some(Timestamp::from_millis(40)));
+        assert_eq!(gauges.last_event, Some(Timestamp::from_millis(19)), "a replay is no event");
+    }
+
+    #[test]
+    fn a_repeated_notification_resolves_nothing_and_a_replay_that_ends_does() {
+        let held = row("a", State::Quarantined, 10, None);
+        assert_eq!(told(&[held.clone(), row("a", State::Duplicate, 20, None)]).unresolved, 1);
+        assert_eq!(told(&[held.clone(), row("a", State::Superseded, 20, Some("r"))]).unresolved, 0);
+        assert_eq!(told(&[held, row("a", State::Admitted, 20, Some("r"))]).unresolved, 1, "it may fail again");
+    }
+}
