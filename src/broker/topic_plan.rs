@@ -123,10 +123,6 @@ struct Wanted {
     is_said: bool,
 }
 
-fn millis(span: Span) -> i64 {
-    i64::try_from(span.millis()).unwrap_or(i64::MAX)
-}
-
 /// The settings a cleanup is made of.
 fn wanted(cleanup: Cleanup, copies: Copies) -> Vec<Wanted> {
     let said = |key, wish, why| Wanted { key, wish, why, is_said: true };
@@ -136,7 +132,7 @@ fn wanted(cleanup: Cleanup, copies: Copies) -> Vec<Wanted> {
             let loss = "all but the last record of a key would be deleted";
             vec![
                 said(CLEANUP, Wish::Policy { wanted: "delete", other: "compact", loss }, ""),
-                said(RETENTION, Wish::AtLeast(millis(retention)), "records would be deleted before their time"),
+                said(RETENTION, Wish::AtLeast(retention.millis()), "records would be deleted before their time"),
                 said("retention.bytes", Wish::AtLeast(UNBOUNDED), "records would be deleted by size, read or not"),
             ]
         }
@@ -144,8 +140,8 @@ fn wanted(cleanup: Cleanup, copies: Copies) -> Vec<Wanted> {
             let loss = "records of keys that are still in use would be deleted";
             vec![
                 said(CLEANUP, Wish::Policy { wanted: "compact", other: "delete", loss }, ""),
-                said("delete.retention.ms", Wish::AtLeast(millis(TOMBSTONES)), "a store that lags would keep what was deleted"),
-                said("min.compaction.lag.ms", Wish::AtLeast(millis(lag)), "rows would be compacted while somebody counts on them"),
+                said("delete.retention.ms", Wish::AtLeast(TOMBSTONES.millis()), "a store that lags would keep what was deleted"),
+                said("min.compaction.lag.ms", Wish::AtLeast(lag.millis()), "rows would be compacted while somebody counts on them"),
             ]
         }
     };
@@ -321,7 +317,8 @@ mod tests {
         let kept = Cleanup::Delete { retention: DAY };
         let compacted = Cleanup::Compact { lag: DAY };
         let set = |setting: &str| format!("{SET} {setting}");
-        let cases: &[(Cleanup, u32, u32, &[(&str, &str)], Copies, &[&str])] = &[
+        type Case<'a> = (Cleanup, u32, u32, &'a [(&'a str, &'a str)], Copies, &'a [&'a str]);
+        let cases: &[Case<'_>] = &[
             (kept, 4, 1, &[("cleanup.policy", "delete"), ("retention.ms", "86400000"), ("retention.bytes", "-1")], ANY, &[]),
             (kept, 4, 1, &[("retention.ms", "1000")], ANY, &["retention.ms 1000 -> 86400000"]),
             (
