@@ -255,7 +255,7 @@ mod tests {
         let start = r"kafka-acls.sh --bootstrap-server b:9092 --add --allow-principal 'User:CN=gate, O=it'\''s ours' --operation ";
         assert!(told.iter().all(|line| line.starts_with(start)), "{told:#?}");
         let rest: Vec<&str> = told.iter().map(|line| &line[start.len()..]).collect();
-        assert_eq!(rest.len(), 8, "{rest:#?}");
+        assert_eq!(rest.len(), 7, "{rest:#?}");
         assert!(rest.contains(&"Read --group lakegate.reports"), "{rest:#?}");
         let producers = "Write --transactional-id lakegate.append- --transactional-id lakegate.reports- --resource-pattern-type prefixed";
         assert!(rest.contains(&producers), "{rest:#?}");
