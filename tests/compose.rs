@@ -138,11 +138,11 @@ fn addresses_ports_and_buckets_agree() {
 
 #[test]
 fn the_image_is_stripped_and_runs_as_a_user_without_rights() {
-    assert!(DOCKERFILE.contains("\nUSER nonroot\n") && DOCKERFILE.contains("cargo build --release --locked"));
+    assert!(DOCKERFILE.contains("\nUSER lakegate\n") && DOCKERFILE.contains("cargo build --release --locked"));
     let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
     assert_eq!(manifest["profile"]["release"]["strip"].as_bool(), Some(true));
     let rust = manifest["package"]["rust-version"].as_str().unwrap();
     assert!(DOCKERFILE.contains(&format!("FROM rust:{rust}-")), "the image is built with the oldest Rust that is supported");
     let state = settings()["state"]["dir"].as_str().unwrap().to_owned();
-    assert!(DOCKERFILE.contains(&format!(" {state}\n")), "the state folder belongs to that user");
+    assert!(DOCKERFILE.contains(&format!("--home-dir {state} lakegate\n")), "the state folder belongs to that user");
 }
