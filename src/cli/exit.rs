@@ -6,7 +6,7 @@ use crate::app::contracts::ReadError;
 use crate::app::sources::SourceError;
 use crate::app::wiring::StartError;
 use crate::broker::{CommitError, LogError, embedded};
-use crate::lake::url;
+use crate::lake::{is_denied, url};
 use crate::registry::RegistryError;
 
 /// Accepted, understood, matched, compatible, all published or registered.
@@ -63,11 +63,6 @@ pub fn of_start(error: StartError) -> anyhow::Error {
         UNREACHABLE => anyhow::Error::new(Unreachable(format!("{error:#}"))),
         _ => anyhow::Error::new(Usage(format!("{error:#}"))),
     }
-}
-
-/// The store answers, and will go on refusing.
-fn is_denied(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
 }
 
 /// Whose fault it is that nothing started.

@@ -8,3 +8,8 @@ pub mod metered;
 pub mod probe;
 pub mod s3;
 pub mod url;
+
+/// The store answers, and will go on refusing.
+pub fn is_denied(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+}

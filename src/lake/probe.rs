@@ -6,6 +6,8 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutP
 
 use crate::lake::layout::key;
 
+use crate::lake::is_denied;
+
 /// The store cannot be trusted with publishing, or does not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -24,7 +26,7 @@ impl ProbeError {
     pub fn is_lasting(&self) -> bool {
         match self {
             ProbeError::NoCreate | ProbeError::NoUpdate | ProbeError::NoConditions(_) => true,
-            ProbeError::Store(e) => matches!(e, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }),
+            ProbeError::Store(e) => is_denied(e),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::shape::RecordShape;
 use super::union::Union;
 
 /// Rows that room is made for before any was seen.
-const RESERVED_ROWS_MAX: usize = 4 << 20;
+pub const RESERVED_ROWS_MAX: usize = 4 << 20;
 
 /// What becomes of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

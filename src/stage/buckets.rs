@@ -9,6 +9,7 @@ use object_store::{Error, GetOptions, GetRange, GetResult, GetResultPayload, Obj
 
 use crate::domain::names::ObjectKey;
 use crate::domain::reason::ReasonCode;
+use crate::lake::is_denied;
 use crate::lake::url::object_path;
 use crate::source::listing::version;
 use crate::stage::StageError;
@@ -112,7 +113,7 @@ impl Buckets {
             Ok(found) => Ok(Found::There(found)),
             Err(Error::NotFound { .. }) => Ok(Found::Gone("nothing stands at the key".to_owned())),
             Err(Error::Precondition { .. }) => Ok(Found::Gone("another version stands at the key".to_owned())),
-            Err(e @ (Error::PermissionDenied { .. } | Error::Unauthenticated { .. })) => Err(e.into()),
+            Err(e) if is_denied(&e) => Err(e.into()),
             // An empty object has no first byte: stores refuse the range.
             Err(_) if options.range.is_some() => {
                 let whole = GetOptions { range: None, ..options };

@@ -15,6 +15,7 @@ use crate::quality::parser::parse;
 use crate::quality::plan::{Plan, PredicateCompiler, RowPredicate};
 use crate::quality::report::{Action, ObjectVerdict, OnNotEvaluated, Report, RuleResult, Scope};
 use crate::quality::syntax::{Diagnostic, Ruleset};
+use crate::schema::dedupe::RESERVED_ROWS_MAX;
 use crate::schema::union::Union;
 use crate::stage::catalog::Dataset;
 use crate::table::columns::OPERATIONAL;
@@ -53,9 +54,6 @@ pub struct Judge {
     /// Objects of several schemas: their rows measured again under one, so that they can be judged together.
     together: Option<(Union, BTreeMap<usize, Evaluation>)>,
 }
-
-/// Rows that room is made for before any was seen.
-const RESERVED_ROWS_MAX: usize = 4 << 20;
 
 /// What the rules said of one object.
 pub struct Judged {
