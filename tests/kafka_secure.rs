@@ -29,6 +29,15 @@ struct Node {
     folder: tempfile::TempDir,
 }
 
+/// Who is granted what: the words that `access kafka` takes.
+type Grant = (&'static str, &'static [&'static str]);
+const SETUP: Grant = ("User:setup", &["--only-setup"]);
+const GATE: Grant = ("User:gate", &["--with", "commands"]);
+/// Without the stage that publishes.
+const WEAK: Grant =
+    ("User:weak", &["--stage", "bridge,validate,classify,assemble,transform,check,replay,letters,reports", "--with", "commands"]);
+const CLIENT: Grant = ("User:CN=client", &["--stage", "reports"]);
+
 /// What a command ended with.
 #[derive(Debug)]
 struct Ended {
@@ -74,6 +83,9 @@ impl Node {
         if !names.is_empty() {
             runtime.block_on(admin.delete_groups(&names, &AdminOptions::new())).unwrap();
         }
+        for (principal, which) in [SETUP, GATE, WEAK, CLIENT] {
+            self.rights(principal, which, "--remove --force");
+        }
     }
 
     fn lakegate(&self, args: &[&str]) -> Ended {
@@ -102,12 +114,17 @@ impl Node {
     }
 
     /// Runs what `access kafka` prints for a principal, as a person pastes it.
-    fn grant(&self, principal: &str, which: &[&str]) {
+    fn grant(&self, (principal, which): (&str, &[&str])) {
+        self.rights(principal, which, "--add");
+    }
+
+    /// Runs what `access kafka` prints for a principal, with this in place of `--add`.
+    fn rights(&self, principal: &str, which: &[&str], verb: &str) {
         let printed = self.lakegate(&[&["access", "kafka", "--kafka", &self.admin, "--principal", principal], which].concat());
         assert_eq!(printed.code, 0, "{printed:?}");
-        for line in printed.out.lines() {
+        for line in printed.out.lines().map(|line| line.replace("--add", verb)) {
             let path = format!("{}:{}", self.files.display(), std::env::var("PATH").unwrap());
-            let done = Command::new("sh").args(["-c", line]).env("PATH", path).output().unwrap();
+            let done = Command::new("sh").args(["-c", &line]).env("PATH", path).output().unwrap();
             assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
         }
     }
@@ -143,7 +160,7 @@ fn a_pipeline_runs_with_exactly_the_rights_that_are_printed_and_names_one_that_i
     assert_eq!(refused.code, 64, "{refused:?}");
     assert!(refused.err.contains("lakegate.sources") && refused.err.contains("lakegate access kafka"), "{refused:?}");
 
-    node.grant("User:setup", &["--only-setup"]);
+    node.grant(SETUP);
     let made = node.lakegate(&["topics", "create", "--config", &setup, "--json"]);
     assert_eq!(made.code, 0, "{made:?}");
     let made: Value = serde_json::from_str(&made.out).unwrap();
@@ -158,7 +175,7 @@ fn a_pipeline_runs_with_exactly_the_rights_that_are_printed_and_names_one_that_i
     assert_eq!(other.code, 1, "{other:?}");
     assert!(other.out.contains("log.partitions = 4"), "{other:?}");
 
-    node.grant("User:gate", &["--with", "commands"]);
+    node.grant(GATE);
     let ran = run(&node, &gate, &[]);
     assert_eq!(ran.code, 3, "one file is quarantined: {ran:?}");
     let totals: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
@@ -183,8 +200,7 @@ fn a_pipeline_runs_with_exactly_the_rights_that_are_printed_and_names_one_that_i
     assert_eq!((discarded["letters"].as_u64(), discarded["items"][0]["state"].as_str()), (Some(1), Some("open")), "{discarded}");
 
     // One stage's rights are missing: it halts and says what it lacks.
-    let others = "bridge,validate,classify,assemble,transform,check,replay,letters,reports";
-    node.grant("User:weak", &["--stage", others, "--with", "commands"]);
+    node.grant(WEAK);
     let halted = run(&node, &weak, &["--stages", "publish"]);
     assert_ne!(halted.code, 0, "{halted:?}");
     assert!(halted.err.contains("lakegate.publish") && halted.err.contains("lakegate access kafka"), "{halted:?}");
@@ -204,7 +220,7 @@ fn a_pipeline_runs_with_exactly_the_rights_that_are_printed_and_names_one_that_i
     }
     let (cert, key) = (node.files.join("client.pem"), node.files.join("client.key"));
     let lines = format!("client_cert = \"{}\"\nclient_key = \"file:{}\"\n", cert.display(), key.display());
-    node.grant("User:CN=client", &["--stage", "reports"]);
+    node.grant(CLIENT);
     let ended = check("certificate.toml", &node.ssl, &lines);
     assert_eq!(ended.code, 0, "{ended:?}");
     let wrong = check("wrong.toml", &node.sasl, "sasl_mechanism = \"PLAIN\"\nuser = \"gate\"\npassword = \"env:WRONG_PASSWORD\"\n");
