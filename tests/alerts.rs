@@ -1,4 +1,5 @@
-//! A real Prometheus scrapes a running lakegate and fires: for a flood of objects held back, and for freshness.
+//! A real Prometheus scrapes a running lakegate and fires: for a stage that is stuck, for a flood of objects held back,
+//! and for freshness.
 //!
 //! `tests/env/prometheus start` fetches one and prints LAKEGATE_TEST_PROMETHEUS. Without that variable nothing here runs,
 //! unless LAKEGATE_TEST_REQUIRE names `prometheus`: then it fails. The rules are the shipped ones, with every window cut
@@ -70,7 +71,7 @@ impl Clock for Ahead {
     }
 }
 
-fn contract(dataset: &str) -> String {
+fn contract(dataset: &str, batch: &str) -> String {
     format!(
         r#"
 dataset: {dataset}
@@ -79,7 +80,7 @@ source: {{ formats: [csv], suffixes: [.csv], csv: {{ delimiter: ",", quote: '"',
 schema:
   subject: {dataset}-value
   avro: {{ type: record, name: T, fields: [ {{ name: id, type: long }} ] }}
-transform: {{ batch: {{ linger: 1h, quiet: 1h }} }}
+transform: {{ batch: {{ {batch} }} }}
 "#
     )
 }
@@ -89,8 +90,11 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// The rules with windows of 15 seconds, evaluated every second, firing at once.
+/// The rules with windows of 15 seconds, evaluated every second, firing at once; no progress for 5 seconds is a stall.
 fn hasty(rules: &str) -> String {
+    let stall = "lakegate_consumer_last_progress_timestamp_seconds) > 600)";
+    assert!(rules.contains(stall), "the rule on stalled stages reads otherwise");
+    let rules = rules.replace(stall, &stall.replace("600", "5"));
     let mut text = String::new();
     for line in rules.lines() {
         let trimmed = line.trim_start();
@@ -179,19 +183,20 @@ impl Prometheus {
     }
 
     /// Fired at any time: an alert over short windows is over soon.
-    async fn wait_for_alert(&mut self, alert: &str, dataset: &str, shown: SocketAddr) {
-        let query = format!(r#"count_over_time(ALERTS{{alertname="{alert}",alertstate="firing",dataset="{dataset}"}}[10m])"#);
+    async fn wait_for_alert(&mut self, alert: &str, label: &str, shown: SocketAddr) {
+        let query = format!(r#"count_over_time(ALERTS{{alertname="{alert}",alertstate="firing",{label}}}[10m])"#);
         self.wait_for(&query, shown).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_into_quarantine_and_objects_that_come_late_fire_their_alerts_and_nothing_else_does() {
+async fn a_stuck_stage_a_flood_into_quarantine_and_objects_that_come_late_fire_their_alerts_and_nothing_else_does() {
     let Some(binary) = prometheus() else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for dataset in ["flood", "slow"] {
-        write(&at(&format!("contracts/{dataset}.yaml")), &contract(dataset));
+    let waits = "linger: 1h, quiet: 1h";
+    for (dataset, batch) in [("flood", waits), ("slow", waits), ("stuck", "max_files: 1")] {
+        write(&at(&format!("contracts/{dataset}.yaml")), &contract(dataset, batch));
     }
     std::fs::create_dir_all(at("landing")).unwrap();
     let text = |name: &str| at(name).display().to_string();
@@ -211,22 +216,30 @@ async fn a_flood_into_quarantine_and_objects_that_come_late_fire_their_alerts_an
     }
     assert!(!prometheus.finds("ALERTS").await, "an idle process is no alert");
 
+    // What stands in the way of its table is no fault of the object: publish waits until somebody clears it away.
+    let obstacle = at("lake/curated/stuck");
+    write(&obstacle, "not a folder");
+    write(&at("landing/stuck/a.csv"), "id\n1\n");
+    prometheus.wait_for_alert("LakegateStageStalled", r#"stage="publish""#, shown).await;
+    std::fs::remove_file(obstacle).unwrap();
+    prometheus.wait_for(r#"lakegate_objects_total{dataset="stuck",outcome="curated"} == 1"#, shown).await;
+
     for n in 0..40 {
         write(&at(&format!("landing/flood/{n}.txt")), "id\n1\n");
     }
     write(&at("landing/slow/a.csv"), "id\n1\n");
-    prometheus.wait_for_alert("LakegateQuarantineRateHigh", "flood", shown).await;
+    prometheus.wait_for_alert("LakegateQuarantineRateHigh", r#"dataset="flood""#, shown).await;
     prometheus.wait_for(r#"lakegate_quarantine_objects_total{dataset="flood",reason="suffix_refused"} == 40"#, shown).await;
     prometheus.wait_for(r#"lakegate_quarantine_unresolved_objects{dataset="flood"} == 40"#, shown).await;
     prometheus.wait_for(r#"lakegate_input_bytes_total{dataset="slow"} > 0"#, shown).await;
 
     // Its batch waits for company; an hour later it is sealed, and its object becomes visible long after it landed.
     clock.put_forward(Span::from_secs(2 * 3600));
-    prometheus.wait_for_alert("LakegateFreshnessBudgetBurnFast", "slow", shown).await;
+    prometheus.wait_for_alert("LakegateFreshnessBudgetBurnFast", r#"dataset="slow""#, shown).await;
     prometheus.wait_for(r#"lakegate_objects_total{dataset="slow",outcome="curated"} == 1"#, shown).await;
     // LakegateAbsent fires before the first scrape, as it waits for nothing here.
-    let others =
-        r#"ALERTS{alertstate="firing",alertname!~"LakegateAbsent|LakegateQuarantineRateHigh|LakegateFreshnessBudgetBurn(Fast|Slow)"}"#;
+    let expected = "Lakegate(Absent|StageStalled|QuarantineRateHigh|FreshnessBudgetBurn(Fast|Slow))";
+    let others = format!(r#"ALERTS{{alertstate="firing",alertname!~"{expected}"}}"#);
     assert!(!prometheus.finds(&format!("count_over_time({others}[10m])")).await, "{:?}", get(prometheus.at, "/api/v1/alerts").await);
     drop(prometheus);
     running.stop().await.unwrap();

@@ -14,6 +14,8 @@ pub enum Role {
     Stage(StageName),
     /// Commands that ask an installation or order something, and `run --until-idle`.
     Commands,
+    /// `run --metrics`: what its figures of the whole lake are read from, beside what its stages read.
+    Metrics,
     /// `lakegate topics create`: once, by somebody who may more than the processes.
     Setup,
 }
@@ -133,6 +135,11 @@ pub fn grants(topics: &Topics, roles: &[Role]) -> Vec<Grant> {
                 }
                 claim(&mut rights, topics);
             }
+            Role::Metrics => {
+                for topic in [Topic::Status, Topic::Lifecycle, Topic::Changelog(StageName::Replay)] {
+                    rights.topic(topics, topic, Operation::Read);
+                }
+            }
             Role::Stage(stage) => {
                 let (looks, asks) = Topics::looks_at(stage);
                 let changelog = Topic::Changelog(stage);
@@ -223,6 +230,15 @@ mod tests {
         Group lakegate.transform: [Read]
         TransactionalId lakegate.append-*: [Write]
         TransactionalId lakegate.transform-*: [Write]
+        ");
+    }
+
+    #[test]
+    fn metrics_only_read() {
+        insta::assert_snapshot!(told(&[Role::Metrics]).join("\n"), @r"
+        Topic lakegate.changelog.replay: [Read, DescribeConfigs]
+        Topic lakegate.lifecycle: [Read, DescribeConfigs]
+        Topic lakegate.status: [Read, DescribeConfigs]
         ");
     }
 

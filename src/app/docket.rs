@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::app::query::{Query, QueryError};
 use crate::app::view::{is_of_landing_record, uri};
+use crate::broker::Record;
 use crate::domain::position::{NextOffset, Partition};
 use crate::pipeline::topics::Topic;
 use crate::quarantine::verdict::{LetterState, Verdict};
@@ -18,7 +19,22 @@ pub(crate) const LETTER: &str = "letter";
 
 /// Names a letter's object, version and run; all letters of one run on one version share a fate.
 pub(crate) fn name_of(letter: &QuarantineLetter) -> String {
-    format!("{}#{}#{}", uri(&letter.bucket, &letter.key), letter.token, letter.run_id)
+    name(&letter.bucket, &letter.key, &letter.token, &letter.run_id)
+}
+
+/// The name that the letters of this row's run have.
+pub(crate) fn named_by(row: &ObjectStatus) -> u128 {
+    hash(&name(&row.bucket, &row.key, &row.token, &row.run_id))
+}
+
+/// The letter that a line of the audit log closes for good.
+pub(crate) fn discarded(record: &Record) -> Option<u128> {
+    let is_discard = record.header(VERDICT).and_then(|word| word.parse().ok()) == Some(Verdict::Discard);
+    record.header(LETTER).filter(|_| is_discard).map(hash)
+}
+
+fn name(bucket: &str, key: &str, token: &str, run_id: &str) -> String {
+    format!("{}#{token}#{run_id}", uri(bucket, key))
 }
 
 fn hash(text: &str) -> u128 {

@@ -20,6 +20,7 @@ pub mod replays;
 pub mod rounds;
 pub mod run;
 pub mod shutdown;
+mod since;
 pub mod sources;
 pub mod standing;
 pub mod sweeping;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::docket::discarded;
 use crate::app::flow::{Emptied, backlog};
+use crate::app::since::offset_since;
 use crate::app::standing::Standing;
 use crate::broker::{Cleanup, LogError, PollLimit, Reader, Record};
 use crate::clock::{Clock, sleep};
@@ -119,7 +121,10 @@ impl Observer {
     pub async fn look(&mut self) -> Result<(), LookError> {
         self.look_here();
         self.measure().await?;
-        self.catch_up_status().await?;
+        // Half a table says of what was mended that it is open, and so does one without the verdicts.
+        if self.catch_up_status().await? && self.catch_up_verdicts().await? {
+            self.metrics.status(&self.seen.standing.gauges());
+        }
         self.catch_up_replays().await
     }
 
@@ -167,20 +172,52 @@ impl Observer {
         Ok(())
     }
 
-    async fn catch_up_status(&mut self) -> Result<(), LookError> {
+    async fn catch_up_status(&mut self) -> Result<bool, LookError> {
+        let codec = Arc::clone(&self.outlet.codec);
+        self.catch_up(Topic::Status, |standing, records| {
+            for value in records.iter().filter_map(|r| r.value.as_deref()) {
+                let row: ObjectStatus = codec.decode(value)?;
+                standing.take(&row);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The audit log is long: it is followed from the day of the oldest letter that was open when the table had first been
+    /// read, and not before there is one.
+    async fn catch_up_verdicts(&mut self) -> Result<bool, LookError> {
+        let Some(oldest) = self.seen.standing.oldest_open() else { return Ok(true) };
+        for p in 0..self.outlet.topics.partitions() {
+            let at = self.outlet.topics.at(Topic::Lifecycle, Partition(p));
+            if !self.seen.next.contains_key(&at) {
+                let from = offset_since(self.reader.as_ref(), &at, oldest).await?;
+                self.seen.next.insert(at, from);
+            }
+        }
+        self.catch_up(Topic::Lifecycle, |standing, records| {
+            standing.discard(&records.iter().filter_map(discarded).collect());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes what a topic holds since the last look; whether that was all of it.
+    async fn catch_up(
+        &mut self,
+        topic: Topic,
+        take: impl Fn(&mut Standing, &[Record]) -> Result<(), LookError>,
+    ) -> Result<bool, LookError> {
         let mut is_current = true;
         for p in 0..self.outlet.topics.partitions() {
-            let at = self.outlet.topics.at(Topic::Status, Partition(p));
+            let at = self.outlet.topics.at(topic, Partition(p));
             let mut chunks = 0;
             loop {
                 let records = self.fresh(&at).await?;
                 if records.is_empty() {
                     break;
                 }
-                for value in records.iter().filter_map(|r| r.value.as_deref()) {
-                    let row: ObjectStatus = self.outlet.codec.decode(value)?;
-                    self.seen.standing.take(&row);
-                }
+                take(&mut self.seen.standing, &records)?;
                 chunks += 1;
                 if chunks == CHUNKS_AT_ONCE {
                     is_current = false;
@@ -188,11 +225,7 @@ impl Observer {
                 }
             }
         }
-        // Half a table says of what was mended that it is open.
-        if is_current {
-            self.metrics.status(&self.seen.standing.gauges());
-        }
-        Ok(())
+        Ok(is_current)
     }
 
     async fn catch_up_replays(&mut self) -> Result<(), LookError> {
@@ -329,6 +362,12 @@ schema:
                 "config_last_reload_successful 0",
             ])
             .await;
+        let (name, held) = ("raw/a", row("a", State::Quarantined, 10_000, None));
+        let verdict = [("verdict", "discard"), ("letter", &format!("{name}#{}#{}", held.token, held.run_id))];
+        let headers = verdict.map(|(header, text)| (header.to_owned(), bytes::Bytes::from(text.to_owned()))).to_vec();
+        let to = house.outlet.topics.at(Topic::Lifecycle, Partition(1));
+        house.broker.append(vec![OutRecord { to, key: name.into(), value: Some("{}".into()), headers }]).await.unwrap();
+        house.says(&[r#"quarantine_unresolved_objects{dataset="orders"} 0"#]).await;
         house.observer.catalog.put_in_force(Vec::new()).await.unwrap();
         house.says(&[r#"dataset_expected_interval_seconds{dataset="orders"} 0"#]).await;
     }

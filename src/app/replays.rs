@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::desk::{Answer, Desk, DeskError, refused};
 use crate::app::query::QueryError;
+use crate::app::since::offset_since;
 use crate::app::view::{Page, time};
-use crate::broker::PollLimit;
 use crate::domain::names::{ReplayId, StageName};
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::time::Timestamp;
@@ -144,24 +144,8 @@ impl Desk {
     }
 
     /// First offset of a partition of `landing` whose record is not older than `at`; the end if there is none.
-    ///
-    /// Broker timestamps grow with offsets but for clock corrections; between two records that stand out of
-    /// order either may be found.
     pub(crate) async fn landing_offset(&self, partition: Partition, at: Timestamp) -> Result<NextOffset, DeskError> {
         let topic = self.query.outlet.topics.at(Topic::Landing, partition);
-        let reader = &self.query.reader;
-        let one = PollLimit { records: 1, bytes: 1 };
-        let bounds = reader.bounds(&topic).await.map_err(QueryError::from)?;
-        let (mut low, mut high) = (bounds.start.0, bounds.end.0);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let chunk = reader.read(&topic, NextOffset(middle), one).await.map_err(QueryError::from)?;
-            match chunk.records.first() {
-                // Compaction and markers leave gaps: the record found may stand after the middle.
-                Some(record) if record.timestamp < at => low = record.offset.next().0,
-                _ => high = middle,
-            }
-        }
-        Ok(NextOffset(low))
+        Ok(offset_since(self.query.reader.as_ref(), &topic, at).await.map_err(QueryError::from)?)
     }
 }

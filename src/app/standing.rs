@@ -1,16 +1,17 @@
 //! What the status table says of each dataset: when something last landed and was last published, and what is held back
 //! and waits for somebody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::app::docket::named_by;
 use crate::domain::time::Timestamp;
 use crate::stage::letters::State;
 use crate::telemetry::metrics::{DatasetGauges, UNROUTED};
 use crate::wire::records::ObjectStatus;
 
-/// Keys held back that are told apart, about 48 bytes each; what is beyond is not counted.
+/// Keys held back that are told apart, about 64 bytes each; what is beyond is not counted.
 const OPEN_MAX: usize = 200_000;
 
 /// Folded over the rows of the status table in the order of their partition.
@@ -33,10 +34,13 @@ struct Lately {
 struct Held {
     dataset_idx: u32,
     since: Timestamp,
+    /// The newest letter.
+    letter: u128,
 }
 
 impl Standing {
-    /// One row. An object that is held back is open until its key is published, or a replay of it ends otherwise.
+    /// One row. An object that is held back is open until its key is published, a replay of it ends otherwise, or its
+    /// newest letter is discarded.
     pub fn take(&mut self, row: &ObjectStatus) {
         let Some(state) = State::from_word(&row.status) else { return };
         let (name, at) = (row.dataset.as_deref().unwrap_or(UNROUTED), Timestamp::from_millis(row.at));
@@ -53,14 +57,26 @@ impl Standing {
                 self.open.remove(&key);
             }
             State::Quarantined => {
-                let held = Held { dataset_idx: lately.idx, since: at };
+                let letter = named_by(row);
                 if self.open.len() < OPEN_MAX || self.open.contains_key(&key) {
-                    self.open.entry(key).or_insert(held);
+                    self.open.entry(key).or_insert(Held { dataset_idx: lately.idx, since: at, letter }).letter = letter;
                 }
             }
             State::Duplicate | State::Superseded if !is_live => drop(self.open.remove(&key)),
             State::Admitted | State::Duplicate | State::Superseded | State::Ignored => {}
         }
+    }
+
+    /// Letters that were discarded after the rows taken so far.
+    pub fn discard(&mut self, letters: &HashSet<u128>) {
+        if !letters.is_empty() {
+            self.open.retain(|_, held| !letters.contains(&held.letter));
+        }
+    }
+
+    /// When the oldest of what is open was held back.
+    pub fn oldest_open(&self) -> Option<Timestamp> {
+        self.open.values().map(|held| held.since).min()
     }
 
     /// The figures of every dataset a row named.
@@ -135,6 +151,21 @@ mod tests {
         assert_eq!((gauges.unresolved, gauges.oldest_unresolved), (1, Some(Timestamp::from_millis(20))));
         assert_eq!(gauges.last_curated, Some(Timestamp::from_millis(40)));
         assert_eq!(gauges.last_event, Some(Timestamp::from_millis(19)), "a replay is no event");
+    }
+
+    #[test]
+    fn a_discarded_letter_is_open_no_more_until_its_object_is_refused_anew() {
+        let held = row("a", State::Quarantined, 10, None);
+        let mut standing = Standing::default();
+        standing.take(&held);
+        standing.discard(&HashSet::from([named_by(&row("b", State::Quarantined, 10, None))]));
+        assert_eq!(standing.oldest_open(), Some(Timestamp::from_millis(10)));
+        standing.discard(&HashSet::from([named_by(&held)]));
+        assert_eq!((standing.oldest_open(), standing.gauges()["orders"].unresolved), (None, 0));
+        let again = ObjectStatus { run_id: "second".to_owned(), ..row("a", State::Quarantined, 50, Some("r")) };
+        standing.take(&again);
+        standing.discard(&HashSet::from([named_by(&held)]));
+        assert_eq!(standing.oldest_open(), Some(Timestamp::from_millis(50)), "the older letter's verdict is not the newer's");
     }
 
     #[test]

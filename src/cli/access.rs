@@ -25,6 +25,8 @@ pub enum AccessCommand {
 pub enum Extra {
     /// What commands that ask or order need, and `run --until-idle`.
     Commands,
+    /// What `run --metrics` needs beside its stages.
+    Metrics,
     /// What `lakegate topics create` needs.
     Setup,
 }
@@ -69,6 +71,7 @@ pub fn run(command: AccessCommand, out: &mut Out) -> anyhow::Result<u8> {
     let mut roles: Vec<Role> = stages.iter().copied().map(Role::Stage).collect();
     roles.extend(args.with.iter().map(|extra| match extra {
         Extra::Commands => Role::Commands,
+        Extra::Metrics => Role::Metrics,
         Extra::Setup => Role::Setup,
     }));
     roles.extend(args.only_setup.then_some(Role::Setup));

@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use futures::StreamExt;
 use object_store::ObjectStore;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,7 @@ use crate::pipeline::outlet::Outlet;
 use crate::pipeline::perform::PerformError;
 use crate::pipeline::restore::{RestoreError, restore};
 use crate::pipeline::runner::commit::{Prepared, Round, Then};
+use crate::pipeline::runner::gather::Gathered;
 use crate::pipeline::tally::Tally;
 use crate::pipeline::topics::{Topic, Topics};
 use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
@@ -41,6 +41,7 @@ use crate::state::{Overlay, StateStore, View};
 
 mod alone;
 mod commit;
+mod gather;
 
 /// What one worker may hold at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,15 +130,12 @@ struct Task<I> {
 
 /// What a task was given.
 enum Given<I> {
-    Input(I, About),
+    Input(Arc<I>, About),
     /// A record that does not decode.
     Unreadable(Poison),
     /// A record that ended the process too often.
     Condemned(I, Poison),
 }
-
-/// Facts of one task; `None` when it is not gathered.
-type Gathered<S> = Option<Result<<S as Stage>::Facts, StageError>>;
 
 /// A record of our own topic that cannot be processed.
 struct Poison {
@@ -345,7 +343,7 @@ impl<S: Stage> Runner<S> {
     async fn task(&self, record: Record) -> Task<S::Input> {
         let (partition, next) = (record.at.partition, Some(record.offset.next()));
         let given = match self.checked_out(record).await {
-            Ok(record) => self.decoded(record, |input, record| Given::Input(input, About::new(record.headers))),
+            Ok(record) => self.decoded(record, |input, record| Given::Input(Arc::new(input), About::new(record.headers))),
             Err(poison) => Given::Unreadable(poison),
         };
         Task { partition, next, given }
@@ -384,7 +382,11 @@ impl<S: Stage> Runner<S> {
         for partition in self.owned.keys().copied() {
             let view = View::new(self.store.as_ref(), &overlay, partition);
             let due = self.stage.due(view, now).map_err(|e| self.halt(e))?;
-            tasks.extend(due.into_iter().map(|input| Task { partition, next: None, given: Given::Input(input, About::default()) }));
+            tasks.extend(due.into_iter().map(|input| Task {
+                partition,
+                next: None,
+                given: Given::Input(Arc::new(input), About::default()),
+            }));
         }
         Ok(tasks)
     }
@@ -480,31 +482,6 @@ impl<S: Stage> Runner<S> {
         };
         let prepared = self.decide(tasks, facts)?;
         self.settle(log, prepared).await
-    }
-
-    /// Looks at the state for every task, then gathers all of them, a bounded number at once, in order.
-    fn gather<'t>(&self, tasks: &'t [Task<S::Input>]) -> Result<impl Future<Output = Vec<Gathered<S>>> + use<'t, S>, Halt> {
-        let overlay = Overlay::default();
-        let mut known = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            known.push(match &task.given {
-                Given::Input(input, _) => {
-                    Some(self.stage.look(View::new(self.store.as_ref(), &overlay, task.partition), input).map_err(|e| self.halt(e))?)
-                }
-                Given::Unreadable(_) | Given::Condemned(..) => None,
-            });
-        }
-        let stage = Arc::clone(&self.stage);
-        let each = tasks.iter().zip(known).map(move |(task, known)| {
-            let stage = Arc::clone(&stage);
-            async move {
-                match (&task.given, known) {
-                    (Given::Input(input, _), Some(known)) => Some(stage.gather(input, known).await),
-                    _ => None,
-                }
-            }
-        });
-        Ok(futures::stream::iter(each).buffered(self.around.limits.inflight_objects).collect())
     }
 
     fn decide(&self, tasks: &[Task<S::Input>], facts: Vec<Gathered<S>>) -> Result<Prepared, Halt> {

@@ -63,7 +63,7 @@ pub fn with_operational(schema: &Schema) -> SchemaRef {
 /// When `rows` and the batch differ in length.
 pub fn extend(batch: &RecordBatch, rows: &[u64], from: &Provenance) -> Result<RecordBatch, ArrowError> {
     let n = batch.num_rows();
-    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, n))) };
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::new_repeated(value, n)) };
     let schema = with_operational(batch.schema_ref());
     let mut columns: Vec<ArrayRef> = batch
         .schema_ref()

@@ -52,6 +52,13 @@ launch() {
   shift
   id="$(run_java kafka.tools.StorageTool random-uuid 2>/dev/null)"
   run_java kafka.tools.StorageTool format -t "$id" -c "$properties" "$@" >"$run/log" 2>&1 || { cat "$run/log" >&2; fail "its storage cannot be formatted"; }
-  spawn "$properties" java -Xmx512m -Xms256m -cp "$lib/jars/*" kafka.Kafka "$properties"
+  run_node "$properties"
+}
+
+# run_node PROPERTIES: starts the node on what its storage holds, and waits for it.
+run_node() {
+  spawn "$1" java -Xmx512m -Xms256m -cp "$lib/jars/*" kafka.Kafka "$1"
   wait_for 90 grep -q "Kafka Server started" "$run/log"
 }
+
+again() { run_node "$run/server.properties"; }

@@ -4,6 +4,7 @@
 #   start   fetch what is missing, start, wait until it answers; prints NAME=value lines, nothing else, on stdout
 #   stop    ends the process this folder's `start` began, by its id, and removes its data
 #   status  prints the same lines if it runs; else fails
+#   crash   kills the process and starts it again on its data and ports, where the part defines `again`
 # A running part is not started twice. Downloads and data lie outside the clone, in $cache; LAKEGATE_TEST_RUN names
 # another folder for what runs, for servers that nobody else uses.
 
@@ -63,6 +64,13 @@ end() {
   rm -rf "$run"
 }
 
+crash() {
+  local pid
+  read -r pid <"$run/pid"
+  kill -9 "$pid"
+  while alive; do sleep 0.1; done
+}
+
 # main: dispatches on the word; the part defines `begin`, which writes its variables to "$run/env".
 main() {
   mkdir -p "$(dirname "$run")"
@@ -79,6 +87,12 @@ main() {
       ;;
     stop) end ;;
     status) alive && cat "$run/env" ;;
-    *) echo "usage: $0 start|stop|status" >&2; exit 64 ;;
+    crash)
+      declare -F again >/dev/null || fail "it keeps nothing, so it cannot be started again"
+      alive || fail "it does not run"
+      crash
+      again >&2
+      ;;
+    *) echo "usage: $0 start|stop|status|crash" >&2; exit 64 ;;
   esac
 }

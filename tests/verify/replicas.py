@@ -3,9 +3,11 @@
 
   replicas.py scale --binary target/debug/lakegate --kafka HOST:PORT --work FOLDER
   replicas.py kill  --binary target/debug/lakegate --kafka HOST:PORT --work FOLDER
+  replicas.py broker --binary target/debug/lakegate --kafka HOST:PORT --work FOLDER
 
 scale: one process, then three, then one again; those that leave are asked to (SIGTERM) and must end with 0.
 kill:  two processes, one of them killed (SIGKILL) in the middle.
+broker: two processes, and the broker itself (tests/env/kafka) killed in the middle and started again.
 
 Then a last process runs until everything has come to its end and prints its totals; verify_lake.py compares every
 published cell with what landed. Each run is an installation of its own on the cluster, by a prefix.
@@ -124,9 +126,27 @@ def kill(cluster, lander):
     return cluster.finish("a")
 
 
+def broker(cluster, lander):
+    server = ROOT / "tests/env/kafka"
+    if f"={cluster.kafka}\n" not in subprocess.run([server, "status"], check=True, capture_output=True, text=True).stdout:
+        sys.exit(f"replicas: {cluster.kafka} is not the server of {server}: only that one can be killed")
+    cluster.start("a")
+    cluster.start("b")
+    lander.until(0.4)
+    cluster.alive()
+    since = time.monotonic()
+    subprocess.run([server, "crash"], check=True)
+    print(f"the broker is killed and back after {time.monotonic() - since:.1f} s")
+    lander.join()
+    cluster.alive()
+    cluster.leave("b")
+    cluster.leave("a")
+    return cluster.finish("a")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=["scale", "kill"])
+    parser.add_argument("scenario", choices=["scale", "kill", "broker"])
     parser.add_argument("--binary", required=True)
     parser.add_argument("--kafka", required=True)
     parser.add_argument("--work", required=True, help="a folder that does not exist yet")
@@ -137,7 +157,7 @@ def main():
     since = time.monotonic()
     lander.start()
     try:
-        totals = {"scale": scale, "kill": kill}[args.scenario](cluster, lander)
+        totals = {"scale": scale, "kill": kill, "broker": broker}[args.scenario](cluster, lander)
     finally:
         for process in cluster.running.values():
             process.kill()

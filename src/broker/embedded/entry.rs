@@ -112,8 +112,8 @@ pub(super) struct RecordEntry {
 
 impl RecordEntry {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let size = 32 + self.key.len() + self.value.as_ref().map_or(0, Bytes::len);
-        let mut out = Vec::with_capacity(size + 32 * self.headers.len());
+        let headers: usize = self.headers.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
+        let mut out = Vec::with_capacity(32 + self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + headers);
         out.put_u8(FORMAT);
         out.put_i64(self.timestamp.millis());
         chunk(&mut out, &self.key);

@@ -123,7 +123,7 @@ impl<S: Stage> Runner<S> {
         };
         let detail = format!("ended the process {limit} times while it was processed alone");
         match attempts.saturating_sub(limit) {
-            0 => self.decoded(record, |input, record| Given::Input(input, About::new(record.headers))),
+            0 => self.decoded(record, |input, record| Given::Input(Arc::new(input), About::new(record.headers))),
             1 => self.decoded(record, |input, record| Given::Condemned(input, Poison { record, detail })),
             // Even to decode it is too much.
             _ => Given::Unreadable(Poison { record, detail }),
