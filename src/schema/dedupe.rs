@@ -103,14 +103,16 @@ impl Dedupe {
             };
             (keys.convert_columns(&key)?, rows.convert_columns(batch.columns())?)
         };
+        // Fingerprints first: the loop over the table is then short enough that the processor waits for the memory of
+        // several rows at a time.
+        let fingerprints: Vec<(u128, u128)> =
+            (0..batch.num_rows()).map(|row| (xxh3_128(key_rows.row(row).as_ref()), xxh3_128(all_rows.row(row).as_ref()))).collect();
         let mut verdicts = Vec::with_capacity(batch.num_rows());
-        for row in 0..batch.num_rows() {
+        for (row, (fingerprint, digest)) in fingerprints.into_iter().enumerate() {
             if key.iter().any(|c| c.is_null(row)) {
                 verdicts.push(Verdict::Land);
                 continue;
             }
-            let digest = xxh3_128(all_rows.row(row).as_ref());
-            let fingerprint = xxh3_128(key_rows.row(row).as_ref());
             let verdict = match self.seen.entry(fingerprint) {
                 Entry::Vacant(slot) => {
                     slot.insert(digest);
