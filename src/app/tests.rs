@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::board::Totals;
 use crate::app::desk::{Answer, Desk, ReplayOrder, Request, Selection};
@@ -12,13 +12,14 @@ use crate::app::run::{Nobody, Running};
 use crate::app::sources::{Landing, Source};
 use crate::app::view::LetterView;
 use crate::app::wiring::Options;
-use crate::broker::PollLimit;
 use crate::broker::embedded::Durability;
+use crate::broker::{OutRecord, PollLimit};
 use crate::clock::{ManualClock, sleep};
 use crate::domain::position::{NextOffset, Partition};
 use crate::domain::time::{Span, Timestamp};
 use crate::pipeline::topics::Topic;
-use crate::wire::records::LifecycleEvent;
+use crate::wire::frame;
+use crate::wire::records::{ALL, LandedObject, LifecycleEvent, Record};
 
 /// Lets a manual clock run while the file system works.
 struct Ticking(tokio::task::JoinHandle<()>);
@@ -311,6 +312,36 @@ async fn a_day_brings_no_more_schema_versions_than_the_contract_allows() {
     assert_eq!((totals.objects.published, totals.reasons.get("schema_budget")), (4, Some(&2)));
     let letter = plant.letters().await.into_iter().find(|l| l.uri == "raw/orders/5.csv").unwrap();
     assert!(letter.detail.contains("orders-value, which had 2 new ones on 2026-01-02; at most 2"), "{}", letter.detail);
+    plant.running.stop().await.unwrap();
+}
+
+/// Processes are replaced one after another: the old ones read what the new ones write.
+#[tokio::test]
+async fn a_record_of_a_later_build_is_read_by_the_schema_it_registered_meanwhile() {
+    let mut plant = Plant::start(&[("orders.yaml", ORDERS)], &[("orders/a.csv", b"id\n1\n")]).await;
+    plant.idle().await;
+    let (name, own) = ALL.iter().find(|(name, _)| *name == LandedObject::NAME).unwrap();
+    let mut schema: Value = serde_json::from_str(own).unwrap();
+    schema["fields"].as_array_mut().unwrap().push(json!({ "name": "hint", "type": ["null", "string"], "default": null }));
+    let registry = Arc::clone(&plant.running.engine.registry);
+    let later = registry.register(&format!("lakegate.{name}").parse().unwrap(), &schema.to_string()).await.unwrap();
+
+    let query = &plant.desk.query;
+    let limit = PollLimit { records: 10, bytes: 1 << 20 };
+    let mut landed = Vec::new();
+    for p in 0..query.outlet.topics.partitions() {
+        let at = query.outlet.topics.at(Topic::Landing, Partition(p));
+        landed.extend(query.reader.read(&at, NextOffset(0), limit).await.unwrap().records);
+    }
+    let [record] = &landed[..] else { panic!("{landed:?}") };
+    // The same notification again, from a build whose records have one more field.
+    let (_, datum) = frame::split(record.value.as_deref().unwrap()).unwrap();
+    let value = [&frame::header(later.id), datum, &[0]].concat();
+    let again = OutRecord { to: record.at.clone(), key: record.key.clone(), value: Some(value.into()), headers: record.headers.clone() };
+    plant.desk.broker.append(vec![again]).await.unwrap();
+
+    let totals = plant.idle().await;
+    assert_eq!((totals.objects.landed, totals.objects.duplicate), (2, 1), "{:?}", plant.letters().await);
     plant.running.stop().await.unwrap();
 }
 

@@ -349,12 +349,13 @@ impl<S: Stage> Runner<S> {
         Task { partition, next, given }
     }
 
-    /// The record with its value, wherever that lies.
+    /// The record with its value, wherever that lies, and its writer's schema known.
     async fn checked_out(&self, mut record: Record) -> Result<Record, Poison> {
         loop {
             match claim::check_out(&self.around.lake, &record).await {
                 Ok(value) => {
                     record.value = value;
+                    self.learn(record.value.as_deref().unwrap_or_default()).await;
                     return Ok(record);
                 }
                 Err(object_store::Error::NotFound { path, .. }) => {
@@ -364,6 +365,22 @@ impl<S: Stage> Runner<S> {
                     warn!(stage = S::NAME.as_str(), error = %e, "claim check not readable yet");
                     crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
                 }
+            }
+        }
+    }
+
+    /// Asks for the schema of a record that a later build wrote: one that registered it after this process began.
+    async fn learn(&self, value: &[u8]) {
+        let codec = &self.around.outlet.codec;
+        while let Some(id) = codec.unknown(value) {
+            match self.around.registry.by_id(id).await {
+                Ok(schema) if codec.learn(id, &schema).is_ok() => {}
+                Err(e) if e.disposition() == Disposition::Retry => {
+                    warn!(stage = S::NAME.as_str(), error = %e, "a record's schema cannot be asked for yet");
+                    crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
+                }
+                // There is none: decoding says so.
+                _ => return,
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::wire::datum::{self, Node};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::records::{ALL, Record};
 
+/// Room for most records: an object's are a few hundred bytes.
+const ENCODED_BYTES: usize = 512;
+
 /// A record could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -74,10 +77,18 @@ impl Codec {
         Ok(())
     }
 
+    /// The writer's schema, if it is one to be learned first.
+    pub fn unknown(&self, bytes: &[u8]) -> Option<SchemaId> {
+        let (id, _) = frame::split(bytes).ok()?;
+        let is_known = self.writers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
+        (!is_known).then_some(id)
+    }
+
     /// Frame and datum.
     pub fn encode<R: Record>(&self, record: &R) -> Result<Bytes, CodecError> {
         let known = self.own.get(R::NAME).ok_or(CodecError::Unregistered { record: R::NAME })?;
-        let mut out = frame::header(known.id).to_vec();
+        let mut out = Vec::with_capacity(ENCODED_BYTES);
+        out.extend_from_slice(&frame::header(known.id));
         datum::encode(&known.node, record, &mut out).map_err(|e| CodecError::Misfit { record: R::NAME, detail: e.to_string() })?;
         Ok(out.into())
     }
