@@ -46,7 +46,8 @@ def memory(pid):
 
 def notice(key, size):
     at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-    thing = {"key": key, "size": size, "eTag": uuid.uuid4().hex, "sequencer": f"{time.time_ns():020X}"}
+    # No eTag: the folder's own is not known here, and another one would name another version.
+    thing = {"key": key, "size": size, "sequencer": f"{time.time_ns():020X}"}
     record = {"eventVersion": "2.1", "eventSource": "aws:s3", "eventTime": at, "eventName": "ObjectCreated:Put",
               "s3": {"bucket": {"name": "raw"}, "object": thing}}
     return json.dumps({"Records": [record]}).encode()
