@@ -1,8 +1,8 @@
 //! The status board: follows `landing`, `status` and the replays, and knows what is still in flight.
 //!
-//! Every landing record ends in exactly one terminal status (decisions.md 6), so counting needs
-//! only the landing records that have not ended yet; and a replay that was asked for has more to land
-//! until it says that it is finished, or is paused.
+//! Every landing record ends in exactly one terminal status (decisions.md 6), but for one that cannot be read,
+//! which has only its letter. So counting needs only the landing records that have not ended yet; and a replay that
+//! was asked for has more to land until it says that it is finished, or is paused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +13,14 @@ use serde::Serialize;
 use crate::broker::{LogError, PollLimit, Reader, Record};
 use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition, TopicPartition};
+use crate::domain::reason::ReasonCode;
+use crate::pipeline::claim::CLAIM_HEADER;
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topic;
 use crate::stage::letters::State;
 use crate::stage::replay::{self, Kept};
 use crate::wire::codec::CodecError;
-use crate::wire::records::{ObjectStatus, ReplayControl};
+use crate::wire::records::{LandedObject, ObjectStatus, ReplayControl};
 
 /// Records read at a time.
 const CHUNK: PollLimit = PollLimit { records: 5_000, bytes: 8 << 20 };
@@ -82,6 +84,8 @@ pub struct Board {
     reader: Arc<dyn Reader>,
     outlet: Outlet,
     landing: BTreeMap<u32, u64>,
+    /// Landing records whose schema is not known yet.
+    unread: Vec<((u32, u64), Bytes)>,
     status: BTreeMap<u32, u64>,
     /// How far the topics of replays are read.
     followed: BTreeMap<TopicPartition, NextOffset>,
@@ -102,6 +106,7 @@ impl Board {
             reader,
             outlet,
             landing: BTreeMap::new(),
+            unread: Vec::new(),
             status: BTreeMap::new(),
             followed: BTreeMap::new(),
             replays: BTreeMap::new(),
@@ -158,6 +163,9 @@ impl Board {
     }
 
     async fn catch_up_landing(&mut self, p: u32) -> Result<(), BoardError> {
+        for (place, value) in std::mem::take(&mut self.unread) {
+            self.tell_poison(place, value);
+        }
         let at = self.outlet.topics.at(Topic::Landing, Partition(p));
         loop {
             let next = NextOffset(self.landing.get(&p).copied().unwrap_or(0));
@@ -172,7 +180,22 @@ impl Board {
                 if !self.early.remove(&place) {
                     self.in_flight.insert(place);
                 }
+                // Where the value is elsewhere, it is one that was written whole.
+                if record.header(CLAIM_HEADER).is_none() {
+                    self.tell_poison(place, record.value.unwrap_or_default());
+                }
             }
+        }
+    }
+
+    /// Ends a landing record that no stage can read: it names no object, so no row of `status` will. Whether one of a
+    /// schema that was not asked for yet can be read shows later.
+    fn tell_poison(&mut self, place: (u32, u64), value: Bytes) {
+        if self.outlet.codec.unknown(&value).is_some() {
+            self.unread.push((place, value));
+        } else if self.outlet.codec.decode::<LandedObject>(&value).is_err() && self.in_flight.remove(&place) {
+            self.totals.objects.quarantined += 1;
+            *self.totals.reasons.entry(ReasonCode::PoisonRecord.as_str().to_owned()).or_default() += 1;
         }
     }
 

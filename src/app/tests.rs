@@ -315,6 +315,21 @@ async fn a_day_brings_no_more_schema_versions_than_the_contract_allows() {
     plant.running.stop().await.unwrap();
 }
 
+/// Anybody who may write to the topic may write anything there.
+#[tokio::test]
+async fn a_landing_record_that_is_none_is_held_back_and_keeps_no_run_from_ending() {
+    let mut plant = Plant::start(&[("orders.yaml", ORDERS)], &[("orders/a.csv", b"id\n1\n")]).await;
+    let to = plant.desk.query.outlet.topics.at(Topic::Landing, Partition(0));
+    let junk =
+        |value: Option<&'static [u8]>| OutRecord { to: to.clone(), key: "k".into(), value: value.map(Into::into), headers: Vec::new() };
+    plant.desk.broker.append(vec![junk(Some(b"junk")), junk(None), junk(Some(b"\0\0\0\xff\xffx"))]).await.unwrap();
+    let totals = plant.idle().await;
+    assert_eq!((totals.objects.landed, totals.objects.published, totals.objects.quarantined), (4, 1, 3));
+    assert_eq!(totals.reasons.get("poison_record"), Some(&3));
+    assert_eq!(plant.letters().await.iter().filter(|l| l.reason == "poison_record").count(), 3);
+    plant.running.stop().await.unwrap();
+}
+
 /// Processes are replaced one after another: the old ones read what the new ones write.
 #[tokio::test]
 async fn a_record_of_a_later_build_is_read_by_the_schema_it_registered_meanwhile() {

@@ -379,8 +379,8 @@ impl<S: Stage> Runner<S> {
                     warn!(stage = S::NAME.as_str(), error = %e, "a record's schema cannot be asked for yet");
                     crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
                 }
-                // There is none: decoding says so.
-                _ => return,
+                // There is none that could be read: decoding says so.
+                _ => codec.give_up(id),
             }
         }
     }

@@ -39,7 +39,8 @@ struct Known {
 /// Schemas of this build by record, and of every writer by id.
 pub struct Codec {
     own: HashMap<&'static str, Known>,
-    writers: RwLock<HashMap<SchemaId, Arc<Schema>>>,
+    /// `None`: there is no such schema.
+    writers: RwLock<HashMap<SchemaId, Option<Arc<Schema>>>>,
 }
 
 impl Codec {
@@ -55,7 +56,7 @@ impl Codec {
             let schema = Arc::new(Schema::parse_str(text).map_err(|e| CodecError::Misfit { record: name, detail: e.to_string() })?);
             let unknown = || CodecError::Misfit { record: name, detail: "its schema uses a type the codec does not know".to_owned() };
             let node = Node::of(&schema).ok_or_else(unknown)?;
-            writers.insert(id, Arc::clone(&schema));
+            writers.insert(id, Some(Arc::clone(&schema)));
             own.insert(*name, Known { id, schema, node });
         }
         Ok(Self { own, writers: RwLock::new(writers) })
@@ -73,11 +74,16 @@ impl Codec {
     /// `Foreign` when the text is no Avro schema.
     pub fn learn(&self, id: SchemaId, text: &str) -> Result<(), CodecError> {
         let schema = Schema::parse_str(text).map_err(|e| CodecError::Foreign { id, detail: e.to_string() })?;
-        self.writers.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(schema));
+        self.writers.write().unwrap_or_else(PoisonError::into_inner).insert(id, Some(Arc::new(schema)));
         Ok(())
     }
 
-    /// The writer's schema, if it is one to be learned first.
+    /// The registry has no schema of this id: records that name it cannot be read.
+    pub fn give_up(&self, id: SchemaId) {
+        self.writers.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(None);
+    }
+
+    /// The writer's schema, if it is one to be asked for first.
     pub fn unknown(&self, bytes: &[u8]) -> Option<SchemaId> {
         let (id, _) = frame::split(bytes).ok()?;
         let is_known = self.writers.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
@@ -100,7 +106,7 @@ impl Codec {
     pub fn is<R: Record>(&self, bytes: &[u8]) -> Result<bool, CodecError> {
         let (id, _) = frame::split(bytes)?;
         let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
-        let writer = writers.get(&id).ok_or(CodecError::UnknownSchema { id })?;
+        let writer = writers.get(&id).and_then(Option::as_ref).ok_or(CodecError::UnknownSchema { id })?;
         Ok(matches!(writer.as_ref(), Schema::Record(record) if record.name.name == R::NAME))
     }
 
@@ -111,7 +117,7 @@ impl Codec {
             return datum::decode(&known.node, datum).map_err(|e| CodecError::Misfit { record: R::NAME, detail: e.to_string() });
         }
         let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
-        let writer = Arc::clone(writers.get(&id).ok_or(CodecError::UnknownSchema { id })?);
+        let writer = Arc::clone(writers.get(&id).and_then(Option::as_ref).ok_or(CodecError::UnknownSchema { id })?);
         drop(writers);
         let misfit = |e: apache_avro::Error| CodecError::Misfit { record: R::NAME, detail: e.to_string() };
         from_value(&from_avro_datum(&writer, &mut datum, Some(&known.schema)).map_err(misfit)?).map_err(misfit)
