@@ -43,6 +43,9 @@ mod alone;
 mod commit;
 mod gather;
 
+/// Times a schema is asked for again that a registry does not have.
+const SCHEMA_MISSED_MAX: u32 = 3;
+
 /// What one worker may hold at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -369,19 +372,22 @@ impl<S: Stage> Runner<S> {
         }
     }
 
-    /// Asks for the schema of a record that a later build wrote: one that registered it after this process began.
+    /// Asks for the schema of a record that a later build wrote: one that registered it after this process began. What
+    /// one server of a registry took, another may know a moment later.
     async fn learn(&self, value: &[u8]) {
         let codec = &self.around.outlet.codec;
+        let mut missed = 0;
         while let Some(id) = codec.unknown(value) {
             match self.around.registry.by_id(id).await {
-                Ok(schema) if codec.learn(id, &schema).is_ok() => {}
+                Ok(schema) if codec.learn(id, &schema).is_ok() => return,
                 Err(e) if e.disposition() == Disposition::Retry => {
                     warn!(stage = S::NAME.as_str(), error = %e, "a record's schema cannot be asked for yet");
-                    crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
                 }
+                _ if missed < SCHEMA_MISSED_MAX => missed += 1,
                 // There is none that could be read: decoding says so.
-                _ => codec.give_up(id),
+                _ => return codec.give_up(id),
             }
+            crate::clock::sleep(self.around.clock.as_ref(), Span::from_secs(1)).await;
         }
     }
 

@@ -15,6 +15,9 @@ use crate::wire::records::{ALL, Record};
 /// Room for most records: an object's are a few hundred bytes.
 const ENCODED_BYTES: usize = 512;
 
+/// Ids without a schema that are remembered; beyond it the memory begins anew. Anybody who may write can name any id.
+const GIVEN_UP_MAX: usize = 10_000;
+
 /// A record could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -80,7 +83,11 @@ impl Codec {
 
     /// The registry has no schema of this id: records that name it cannot be read.
     pub fn give_up(&self, id: SchemaId) {
-        self.writers.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(None);
+        let mut writers = self.writers.write().unwrap_or_else(PoisonError::into_inner);
+        if writers.len() > GIVEN_UP_MAX {
+            writers.retain(|_, schema| schema.is_some());
+        }
+        writers.entry(id).or_insert(None);
     }
 
     /// The writer's schema, if it is one to be asked for first.
