@@ -1,6 +1,7 @@
 # Sourced by the parts that are a Kafka: where its jars are, and what every node of the suites has in common.
 
-version=4.3.1
+# Another one from 3.7 on can be named, to try the suites on it.
+version="${LAKEGATE_TEST_KAFKA_VERSION:-4.3.1}"
 lib="$cache/kafka/$version"
 
 # run_java CLASS ARGUMENT...
@@ -23,6 +24,8 @@ fetch() {
 POM
   say "fetching Kafka $version"
   mvn -q -B -f "$lib/pom.xml" dependency:copy-dependencies -DoutputDirectory="$lib/jars" -DincludeScope=runtime
+  # Before 4.0 it brings another binding, which says nothing unless it is configured.
+  rm -f "$lib"/jars/slf4j-reload4j-*.jar
   touch "$lib/complete"
 }
 
