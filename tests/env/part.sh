@@ -41,7 +41,13 @@ alive() {
 spawn() {
   local mark="$1"; shift
   setsid "$@" >"$run/log" 2>&1 </dev/null 9>&- &
-  printf '%s\n%s\n' "$!" "$mark" >"$run/pid"
+  local pid="$!"
+  printf '%s\n%s\n' "$pid" "$mark" >"$run/pid"
+  # Until it runs the command it is still this script, and has not ended.
+  for _ in {1..500}; do
+    if alive || ! kill -0 "$pid" 2>/dev/null; then return; fi
+    sleep 0.01
+  done
 }
 
 # wait_for SECONDS COMMAND...: until the command succeeds; shows the log's end if the process dies or time is up.
