@@ -41,20 +41,17 @@ alive() {
 spawn() {
   local mark="$1"; shift
   setsid "$@" >"$run/log" 2>&1 </dev/null 9>&- &
-  local pid="$!"
-  printf '%s\n%s\n' "$pid" "$mark" >"$run/pid"
-  # Until it runs the command it is still this script, and has not ended.
-  for _ in {1..500}; do
-    if alive || ! kill -0 "$pid" 2>/dev/null; then return; fi
-    sleep 0.01
-  done
+  printf '%s\n%s\n' "$!" "$mark" >"$run/pid"
 }
+
+# While a process becomes another one (this script, setsid, the server) it has no command line for a moment.
+ended() { ! alive && sleep 1 && ! alive; }
 
 # wait_for SECONDS COMMAND...: until the command succeeds; shows the log's end if the process dies or time is up.
 wait_for() {
   local left=$(($1 * 10)); shift
   until "$@"; do
-    alive || { tail -20 "$run/log" >&2; fail "it ended while starting; its log is above"; }
+    ! ended || { tail -20 "$run/log" >&2; fail "it ended while starting; its log is above"; }
     ((left-- > 0)) || { tail -20 "$run/log" >&2; fail "it is not ready in time; its log is above"; }
     sleep 0.1
   done
