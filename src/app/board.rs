@@ -20,6 +20,7 @@ use crate::pipeline::topics::Topic;
 use crate::stage::letters::State;
 use crate::stage::replay::{self, Kept};
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{LandedObject, ObjectStatus, ReplayControl};
 
 /// Records read at a time.
@@ -237,12 +238,11 @@ impl Board {
             State::Admitted => return,
         };
         *counter += 1;
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
         let rows = Rows {
-            physical: count(row.rows_in),
-            published: count(row.rows_published),
-            quarantined: count(row.rows_quarantined),
-            deduplicated: count(row.rows_deduplicated),
+            physical: long::count(row.rows_in),
+            published: long::count(row.rows_published),
+            quarantined: long::count(row.rows_quarantined),
+            deduplicated: long::count(row.rows_deduplicated),
         };
         if matches!(state, State::Published | State::Registered | State::Quarantined) {
             self.totals.rows.physical += rows.physical;

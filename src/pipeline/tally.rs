@@ -17,6 +17,7 @@ use crate::stage::{Decision, Payload};
 use crate::telemetry::fact::{DriftAction, DriftClass, EventWord, Fact, Outcome, Routing, RuleOutcome};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{
     BatchPlan, LandedObject, LifecycleEvent, ObjectStatus, PublishedBatch, QualityReport, QuarantineLetter, Record,
 };
@@ -39,10 +40,6 @@ pub struct Tally {
 struct Drifted {
     kinds: Vec<String>,
     action: String,
-}
-
-fn count(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }
 
 impl Tally {
@@ -110,7 +107,8 @@ impl Tally {
                     (RuleOutcome::Failed, report.failed),
                     (RuleOutcome::NotEvaluated, report.not_evaluated),
                 ];
-                let told = outcomes.map(|(outcome, n)| Fact::RulesEnded { dataset: report.dataset.clone(), outcome, rules: count(n) });
+                let told =
+                    outcomes.map(|(outcome, n)| Fact::RulesEnded { dataset: report.dataset.clone(), outcome, rules: long::count(n) });
                 facts.extend(told);
             }
             _ => {}
@@ -126,7 +124,7 @@ impl Tally {
         let outcome = match State::from_word(&row.status)? {
             State::Admitted => {
                 let missed = row.replay_id.is_none() && self.reconciling.contains(&row.source);
-                return Some(Fact::Admitted { dataset: row.dataset, bytes: row.size.map_or(0, count), missed });
+                return Some(Fact::Admitted { dataset: row.dataset, bytes: row.size.map_or(0, long::count), missed });
             }
             State::Published => Outcome::Curated,
             State::Registered => Outcome::Registered,
@@ -137,7 +135,7 @@ impl Tally {
         };
         // Rows of an object that ended otherwise went nowhere.
         let counts = matches!(outcome, Outcome::Curated | Outcome::Registered | Outcome::Quarantined);
-        let rows = |n: i64| if counts { count(n) } else { 0 };
+        let rows = |n: i64| if counts { long::count(n) } else { 0 };
         Some(Fact::Ended {
             outcome,
             rows_curated: rows(row.rows_published),

@@ -33,6 +33,7 @@ use crate::stage::line::{Line, SealedTwin};
 use crate::stage::{Decision, Stage, StageError, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{Admitted, BatchPlan, ClassifiedObject, FORMAT_VERSION, PlanMember};
 
 pub struct Assemble {
@@ -204,7 +205,7 @@ impl Assemble {
             batch_id: batch_id.to_string(),
             dataset: of.dataset.clone(),
             shard: of.shard,
-            seq: i64::try_from(of.seq).unwrap_or(i64::MAX),
+            seq: long::of(of.seq),
             sealed_at: of.sealed_at,
             trigger: of.trigger.clone(),
             contract_hash: of.contract_hash.clone(),
@@ -324,7 +325,7 @@ impl Stage for Assemble {
         };
         let subject = Subject { dataset: Some(&object.dataset), object: &object.admitted };
         let charge = Charge { detail: detail.to_owned(), contract_hash: Some(object.contract_hash.clone()), ..Charge::default() };
-        let rows = RowCounts { physical: u64::try_from(object.rows_physical).unwrap_or(0), ..RowCounts::default() };
+        let rows = RowCounts { physical: long::count(object.rows_physical), ..RowCounts::default() };
         Ok(Decision { sends: self.clerk.quarantine(&subject, reason, charge, rows, "TransformFailed", now)?, ..Decision::default() })
     }
 
@@ -413,8 +414,8 @@ impl Assemble {
         let before = Self::shard(view, name, shard)?;
         let facts = MemberFacts {
             class: class(&object.contract_hash, u32::try_from(object.schema_version.unwrap_or(0)).unwrap_or(0)),
-            bytes: u64::try_from(object.admitted.size).unwrap_or(0),
-            rows: u64::try_from(object.rows_physical).unwrap_or(0),
+            bytes: long::count(object.admitted.size),
+            rows: long::count(object.rows_physical),
         };
         let (steps, after) = planner::push(&before, &facts, limits, now);
         let mut joining = Some(MemberTwin {
@@ -464,7 +465,7 @@ impl Assemble {
         now: Timestamp,
     ) -> Result<Vec<crate::broker::OutRecord>, StageError> {
         let subject = Subject { dataset: Some(&object.dataset), object: &object.admitted };
-        let rows = RowCounts { physical: u64::try_from(object.rows_physical).unwrap_or(0), ..RowCounts::default() };
+        let rows = RowCounts { physical: long::count(object.rows_physical), ..RowCounts::default() };
         let detail = format!("the same bytes came before as {first}");
         if dataset.contract.same_content_again == SameContentAgain::Quarantine {
             let charge = Charge { detail, contract_hash: Some(object.contract_hash.clone()), ..Charge::default() };

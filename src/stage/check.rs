@@ -25,6 +25,7 @@ use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{FORMAT_VERSION, QualityReport, StagedBatch, StagedFile};
 
 /// Staged files fetched at once.
@@ -48,14 +49,6 @@ fn broken(e: impl std::fmt::Display) -> StageError {
     StageError::Broken { detail: e.to_string() }
 }
 
-fn count(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
-}
-
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
 /// Judges every object, then filters the files that hold rows of what is held back.
 fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Facts, StageError> {
     let opened: Vec<Opened<'_>> = batch.files.iter().zip(files).map(|(file, bytes)| Opened { file, bytes: bytes.clone() }).collect();
@@ -65,7 +58,7 @@ fn judge(batch: &StagedBatch, dataset: &Dataset, files: &[Bytes]) -> Result<Fact
     for (index, member) in batch.members.iter().enumerate() {
         match member.rows_staged {
             0 if member.verdict == "staged" => judge.touch(index),
-            rows => judge.announce(index, count(rows)),
+            rows => judge.announce(index, long::count(rows)),
         }
     }
     for file in &opened {
@@ -89,7 +82,7 @@ impl Stage for Check {
     }
 
     fn weight(&self, batch: &Arc<StagedBatch>) -> u64 {
-        batch.files.iter().map(|f| count(f.bytes)).sum()
+        batch.files.iter().map(|f| long::count(f.bytes)).sum()
     }
 
     fn look(&self, _: View<'_>, _: &Arc<StagedBatch>) -> Result<(), StageError> {
@@ -126,9 +119,9 @@ impl Stage for Check {
                     *file = StagedFile {
                         key: to,
                         digest: written.digest,
-                        bytes: signed(written.bytes),
+                        bytes: long::of(written.bytes),
                         partition: file.partition.clone(),
-                        rows: signed(rows),
+                        rows: long::of(rows),
                         objects,
                     };
                 }
@@ -176,8 +169,8 @@ impl Stage for Check {
                         ..Charge::default()
                     };
                     let rows = RowCounts {
-                        physical: count(member.rows_physical),
-                        quarantined: count(member.rows_physical),
+                        physical: long::count(member.rows_physical),
+                        quarantined: long::count(member.rows_physical),
                         ..RowCounts::default()
                     };
                     decision.sends.extend(self.clerk.quarantine(&subject, ReasonCode::QualityRule, charge, rows, "DQFailed", now)?);
@@ -207,8 +200,11 @@ impl Stage for Check {
         for member in batch.members.iter().filter(|m| m.verdict == "staged") {
             let subject = Subject { dataset: Some(&batch.dataset), object: &member.admitted };
             let charge = Charge { detail: detail.to_owned(), contract_hash: Some(batch.contract_hash.clone()), ..Charge::default() };
-            let rows =
-                RowCounts { physical: count(member.rows_physical), quarantined: count(member.rows_physical), ..RowCounts::default() };
+            let rows = RowCounts {
+                physical: long::count(member.rows_physical),
+                quarantined: long::count(member.rows_physical),
+                ..RowCounts::default()
+            };
             decision.sends.extend(self.clerk.quarantine(&subject, reason, charge, rows, "DQFailed", now)?);
         }
         Ok(decision)
@@ -264,9 +260,9 @@ impl Check {
             dataset: batch.dataset.clone(),
             at: now.millis(),
             outcome: outcome.to_owned(),
-            passed: signed(passed),
-            failed: signed(failed),
-            not_evaluated: signed(not_evaluated),
+            passed: long::of(passed),
+            failed: long::of(failed),
+            not_evaluated: long::of(not_evaluated),
             report: json!({ "batch": merged.map(Report::to_json), "objects": telling }).to_string(),
         };
         let headers = vec![("dataset".to_owned(), batch.dataset.clone().into())];

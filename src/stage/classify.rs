@@ -36,6 +36,7 @@ use crate::stage::reading::{Content, FilePlan, Observed, Question, observe};
 use crate::stage::{Decision, Stage, StageError, Step, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{ClassifiedObject, FORMAT_VERSION, ValidatedObject};
 
 pub struct Classify {
@@ -114,10 +115,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
 impl Classify {
     fn parsed(&self, latest: &Registered) -> Result<Arc<RegisteredSchema>, StageError> {
         let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +142,7 @@ impl Classify {
         let (dataset, key) = (Arc::clone(dataset), input.admitted.key.clone());
         let observed = self
             .work
-            .on(u64::try_from(input.admitted.size).unwrap_or(0))
+            .on(long::count(input.admitted.size))
             .run(move || {
                 observe(content, &Question { contract: &dataset.contract, registered: registered.as_deref(), evolution_refused, key: &key })
             })
@@ -179,8 +176,8 @@ impl Classify {
             action: drift.action.as_str().to_owned(),
             shard: shard_of(&sha256, dataset.batch_limits().shards),
             sha256,
-            rows_physical: signed(drift.physical_rows),
-            rows_bad: signed(drift.quarantined_rows),
+            rows_physical: long::of(drift.physical_rows),
+            rows_bad: long::of(drift.quarantined_rows),
             decision,
             read_plan: serde_json::to_string(&plan).expect("a plan is plain data with text keys"),
             schema_version: drift.registered_version.and_then(|v| i32::try_from(v).ok()),
@@ -223,7 +220,7 @@ impl Stage for Classify {
 
     /// The readers stream: what they hold does not grow with the file.
     fn weight(&self, input: &ValidatedObject) -> u64 {
-        u64::try_from(input.admitted.size).unwrap_or(0).min(8 << 20)
+        long::count(input.admitted.size).min(8 << 20)
     }
 
     fn look(&self, view: View<'_>, input: &ValidatedObject) -> Result<Known, StageError> {
@@ -376,7 +373,7 @@ fn within_budget(view: View<'_>, facts: Facts, now: Timestamp) -> Result<Facts, 
         reason: ReasonCode::SchemaBudget,
         detail: format!("it needs another version of {subject}, which had {n} new ones on {day}; at most {max} are allowed"),
         evidence: Some(accepted.decision),
-        rows: u64::try_from(accepted.rows_physical).unwrap_or(0),
+        rows: long::count(accepted.rows_physical),
     }))
 }
 

@@ -23,6 +23,7 @@ use crate::stage::spool::{Sink, Written};
 use crate::stage::tables::footer_object;
 use crate::table::footer::Footer;
 use crate::table::parquet::{TableFile, TableWriter};
+use crate::wire::long;
 use crate::wire::records::{FileObject, StagedBatch, StagedFile};
 
 /// Rows read at a time.
@@ -37,10 +38,6 @@ pub struct Filtered {
 
 fn broken(e: impl std::fmt::Display) -> StageError {
     StageError::Broken { detail: e.to_string() }
-}
-
-fn count(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }
 
 /// The hive path's values as columns: rules may speak of them, the file does not hold them.
@@ -83,7 +80,7 @@ impl Opened<'_> {
         let table = TableFile::open(self.bytes.clone()).map_err(broken)?;
         let judged = (columns == Columns::Judged)
             .then(|| table.schema().fields().iter().map(|f| f.name().clone()).filter(|name| is_judged(name)).collect::<Vec<_>>());
-        let mut owners = self.file.objects.iter().map(|o| (usize::try_from(o.member).unwrap_or(usize::MAX), count(o.rows)));
+        let mut owners = self.file.objects.iter().map(|o| (usize::try_from(o.member).unwrap_or(usize::MAX), long::count(o.rows)));
         let (mut member, mut left) = owners.next().unwrap_or((usize::MAX, 0));
         let mut batches = table.read(judged.as_deref(), BATCH_ROWS).map_err(broken)?;
         let next = || {
@@ -151,7 +148,7 @@ pub fn filter(
             continue;
         }
         for o in &file.file.objects {
-            *sieve.seen.entry(usize::try_from(o.member).unwrap_or(usize::MAX)).or_default() += count(o.rows);
+            *sieve.seen.entry(usize::try_from(o.member).unwrap_or(usize::MAX)).or_default() += long::count(o.rows);
         }
     }
     for (member, book) in sieve.books {
@@ -191,7 +188,7 @@ impl Sieve<'_> {
             Ok(())
         })?;
         let member = |o: &FileObject| &self.batch.members[usize::try_from(o.member).unwrap_or(0)].admitted;
-        let objects = left.iter().map(|o| footer_object(member(o), count(o.rows))).collect();
+        let objects = left.iter().map(|o| footer_object(member(o), long::count(o.rows))).collect();
         let rows = writer.rows();
         let sink = writer.finish(&Footer { objects, ..footer }).map_err(broken)?;
         if rows == 0 {
@@ -220,7 +217,8 @@ impl Sieve<'_> {
 
     /// One row letter: every failing rule, the row as it would have been published.
     fn hold(&mut self, member: usize, rows: &RecordBatch, i: usize, first: u64, by_rule: &[(String, RowSet)]) -> Result<(), StageError> {
-        let number = rows.column_by_name("_source_row").and_then(|c| c.as_any().downcast_ref::<Int64Array>().map(|a| count(a.value(i))));
+        let number =
+            rows.column_by_name("_source_row").and_then(|c| c.as_any().downcast_ref::<Int64Array>().map(|a| long::count(a.value(i))));
         let mut shown = Map::new();
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).filter(|(f, _)| is_judged(f.name())) {
             let options = FormatOptions::default();

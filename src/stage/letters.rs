@@ -12,6 +12,7 @@ use crate::pipeline::outlet::{Outlet, Placed};
 use crate::pipeline::topics::Topic;
 use crate::quarantine::remedy::remedy;
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{Admitted, FORMAT_VERSION, LandedObject, LifecycleEvent, ObjectStatus, QuarantineLetter};
 
 /// Kind of the audit line that holds a file's drift record.
@@ -98,10 +99,6 @@ pub struct Clerk {
     pub stage: StageName,
 }
 
-fn count(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
 /// Headers every record about one object carries.
 pub fn headers(dataset: Option<&str>, object: &Admitted) -> Headers {
     let mut headers: Headers =
@@ -149,10 +146,10 @@ impl Clerk {
             stage: self.stage.as_str().to_owned(),
             status: state.as_str().to_owned(),
             reason: reason.map(|r| r.as_str().to_owned()),
-            rows_in: count(rows.physical),
-            rows_published: count(rows.published),
-            rows_quarantined: count(rows.quarantined),
-            rows_deduplicated: count(rows.deduplicated),
+            rows_in: long::of(rows.physical),
+            rows_published: long::of(rows.published),
+            rows_quarantined: long::of(rows.quarantined),
+            rows_deduplicated: long::of(rows.deduplicated),
             source: o.source.clone(),
             first_landed: o.first_landed,
             at: now.millis(),

@@ -17,6 +17,7 @@ use crate::pipeline::outlet::Outlet;
 use crate::stage::{Decision, OnPoison, Payload, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{QualityReport, QuarantineLetter};
 
 /// Writes `quarantine/…`.
@@ -81,7 +82,7 @@ impl Stage for Letters {
     }
 
     fn weight(&self, letter: &QuarantineLetter) -> u64 {
-        u64::try_from(letter.rows_quarantined).unwrap_or(0) * 256
+        long::count(letter.rows_quarantined) * 256
     }
 
     fn look(&self, _: View<'_>, _: &QuarantineLetter) -> Result<(), StageError> {

@@ -36,6 +36,7 @@ use crate::table::footer::{Footer, FooterObject};
 use crate::table::parquet::TableFile;
 use crate::table::rewrite::{Part, RewriteError, compose, seal};
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{Admitted, FORMAT_VERSION, PublishedBatch, PublishedObject, StagedBatch};
 
 /// Final files made at once.
@@ -148,7 +149,7 @@ fn staged(batch: &StagedBatch, dataset: &Dataset) -> Result<Staged, StageError> 
                 .get(&o.member)
                 .copied()
                 .ok_or_else(|| broken(format!("{} holds rows of an object that was not accepted", file.key)))?;
-            Ok((place, u64::try_from(o.rows).unwrap_or(0)))
+            Ok((place, long::count(o.rows)))
         });
         files.push(StagedFile {
             staged_key: file.key.clone(),
@@ -161,7 +162,7 @@ fn staged(batch: &StagedBatch, dataset: &Dataset) -> Result<Staged, StageError> 
     let batch = BatchName {
         dataset: batch.dataset.parse().map_err(broken)?,
         shard: u32::try_from(batch.shard).unwrap_or(0),
-        seq: u64::try_from(batch.seq).unwrap_or(0),
+        seq: long::count(batch.seq),
     };
     let table = batch.dataset.clone();
     Ok(Staged { table, location: dataset.contract.publish.location.trim_matches('/').to_owned(), batch, objects, files })
@@ -233,12 +234,11 @@ impl Publish {
         for (member, outcome) in accepted.zip(outcomes) {
             let subject = Subject { dataset: Some(&batch.dataset), object: &member.admitted };
             let published = member.rows_staged - member.rows_held;
-            let count = |n: i64| u64::try_from(n).unwrap_or(0);
             let mut rows = RowCounts {
-                physical: count(member.rows_physical),
-                published: count(published),
-                quarantined: count(member.rows_quarantined + member.rows_held),
-                deduplicated: count(member.rows_deduplicated),
+                physical: long::count(member.rows_physical),
+                published: long::count(published),
+                quarantined: long::count(member.rows_quarantined + member.rows_held),
+                deduplicated: long::count(member.rows_deduplicated),
             };
             let (state, reason) = match outcome {
                 ObjectOutcome::Published { .. } => (State::Published, None),
@@ -309,7 +309,7 @@ impl Stage for Publish {
     }
 
     fn weight(&self, batch: &StagedBatch) -> u64 {
-        batch.files.iter().map(|f| u64::try_from(f.bytes).unwrap_or(0)).sum()
+        batch.files.iter().map(|f| long::count(f.bytes)).sum()
     }
 
     fn look(&self, view: View<'_>, batch: &StagedBatch) -> Result<Option<Drafted>, StageError> {
@@ -371,7 +371,7 @@ impl Stage for Publish {
             batch_id: batch.batch_id.clone(),
             dataset: batch.dataset.clone(),
             table: batch.dataset.clone(),
-            commit_seq: i64::try_from(plan.commit_seq).unwrap_or(i64::MAX),
+            commit_seq: long::of(plan.commit_seq),
             published_at: now.millis(),
             created,
             rewritten,

@@ -33,6 +33,7 @@ use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
 use crate::table::columns::Provenance;
 use crate::wire::codec::CodecError;
+use crate::wire::long;
 use crate::wire::records::{Admitted, BatchPlan, FORMAT_VERSION, FileObject, PlanMember, StagedBatch, StagedFile, StagedMember};
 
 /// Objects opened at once.
@@ -86,7 +87,7 @@ impl Stage for Transform {
     }
 
     fn weight(&self, plan: &Arc<BatchPlan>) -> u64 {
-        plan.members.iter().map(|m| u64::try_from(m.admitted.size).unwrap_or(0)).sum()
+        plan.members.iter().map(|m| long::count(m.admitted.size)).sum()
     }
 
     fn look(&self, _: View<'_>, _: &Arc<BatchPlan>) -> Result<(), StageError> {
@@ -120,13 +121,13 @@ impl Stage for Transform {
             files.push(StagedFile {
                 key: to,
                 digest: output.written.digest,
-                bytes: i64::try_from(output.written.bytes).unwrap_or(i64::MAX),
+                bytes: long::of(output.written.bytes),
                 partition: output.partition,
-                rows: signed(output.rows),
+                rows: long::of(output.rows),
                 objects: output
                     .objects
                     .into_iter()
-                    .map(|(m, rows)| FileObject { member: i32::try_from(m).unwrap_or(i32::MAX), rows: signed(rows) })
+                    .map(|(m, rows)| FileObject { member: i32::try_from(m).unwrap_or(i32::MAX), rows: long::of(rows) })
                     .collect(),
             });
         }
@@ -155,7 +156,7 @@ impl Stage for Transform {
         for member in &plan.members {
             let subject = Subject { dataset: Some(&plan.dataset), object: &member.admitted };
             let charge = Charge { detail: detail.to_owned(), contract_hash: Some(plan.contract_hash.clone()), ..Charge::default() };
-            let rows = unsigned(member.rows_physical);
+            let rows = long::count(member.rows_physical);
             let rows = RowCounts { physical: rows, quarantined: rows, ..RowCounts::default() };
             decision.sends.extend(self.clerk.quarantine(&subject, reason, charge, rows, "TransformFailed", now)?);
         }
@@ -169,14 +170,6 @@ impl Stage for Transform {
     fn next_due(&self, _: View<'_>) -> Result<Option<Timestamp>, StageError> {
         Ok(None)
     }
-}
-
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn unsigned(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }
 
 async fn open(buckets: Buckets, object: Admitted) -> Result<Opened, StageError> {
@@ -245,10 +238,10 @@ fn staged_member(member: &PlanMember, done: &Member) -> StagedMember {
     let quarantined = counts.quarantined + done.derive_failed;
     StagedMember {
         admitted: member.admitted.clone(),
-        rows_physical: signed(counts.physical),
-        rows_staged: signed(counts.physical - quarantined - counts.deduplicated),
-        rows_quarantined: signed(quarantined),
-        rows_deduplicated: signed(counts.deduplicated),
+        rows_physical: long::of(counts.physical),
+        rows_staged: long::of(counts.physical - quarantined - counts.deduplicated),
+        rows_quarantined: long::of(quarantined),
+        rows_deduplicated: long::of(counts.deduplicated),
         rows_held: 0,
         verdict: verdict.to_owned(),
         reasons: done.letters.as_ref().map(|l| l.reasons.clone()).unwrap_or_default(),

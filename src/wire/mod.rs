@@ -3,4 +3,5 @@
 pub mod codec;
 mod datum;
 pub mod frame;
+pub mod long;
 pub mod records;
