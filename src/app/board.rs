@@ -124,6 +124,9 @@ impl Board {
         for p in 0..self.outlet.topics.partitions() {
             self.catch_up_replays(p).await?;
         }
+        for (place, value) in std::mem::take(&mut self.unread) {
+            self.tell_poison(place, value);
+        }
         for p in 0..self.outlet.topics.partitions() {
             self.catch_up_landing(p).await?;
             self.catch_up_status(p).await?;
@@ -164,9 +167,6 @@ impl Board {
     }
 
     async fn catch_up_landing(&mut self, p: u32) -> Result<(), BoardError> {
-        for (place, value) in std::mem::take(&mut self.unread) {
-            self.tell_poison(place, value);
-        }
         let at = self.outlet.topics.at(Topic::Landing, Partition(p));
         loop {
             let next = NextOffset(self.landing.get(&p).copied().unwrap_or(0));

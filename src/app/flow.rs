@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::broker::{LogError, PollLimit, Reader};
+use crate::broker::{LogError, PollLimit, Reader, Record};
 use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition, TopicPartition};
 use crate::domain::time::Timestamp;
@@ -27,23 +27,42 @@ pub struct Waiting {
 /// Positions up to which nothing was found but markers of transactions.
 pub type Emptied = BTreeMap<(StageName, TopicPartition), NextOffset>;
 
+/// What a stage has not processed of one partition of its input.
+enum Ahead {
+    /// Nothing; up to here there are at most markers of transactions.
+    Nothing(NextOffset),
+    From {
+        first: Record,
+        end: NextOffset,
+    },
+}
+
+/// Looks from the stage's position on, or from `emptied` if that is further.
+async fn ahead(reader: &Arc<dyn Reader>, at: &TopicPartition, stage: StageName, emptied: NextOffset) -> Result<Ahead, LogError> {
+    let bounds = reader.bounds(at).await?;
+    let committed = reader.committed(stage.as_str(), at).await?.unwrap_or(bounds.start).max(bounds.start);
+    let next = committed.max(emptied);
+    if next >= bounds.end {
+        return Ok(Ahead::Nothing(emptied));
+    }
+    // On a cluster only markers of transactions may stand between the position and the end.
+    let chunk = reader.read(at, next, ONE).await?;
+    Ok(match chunk.records.into_iter().next() {
+        Some(first) => Ahead::From { first, end: bounds.end },
+        None => Ahead::Nothing(chunk.next.max(next)),
+    })
+}
+
 /// How far a stage is behind what its input topic holds now.
 pub async fn backlog(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName, emptied: &mut Emptied) -> Result<Waiting, LogError> {
     let mut waiting = Waiting::default();
     for p in 0..topics.partitions() {
         let at = topics.at(Topics::input(stage), Partition(p));
-        let bounds = reader.bounds(&at).await?;
-        let committed = reader.committed(stage.as_str(), &at).await?.unwrap_or(bounds.start).max(bounds.start);
         let known = emptied.entry((stage, at.clone())).or_default();
-        let next = committed.max(*known);
-        if next >= bounds.end {
-            continue;
-        }
-        let chunk = reader.read(&at, next, ONE).await?;
-        match chunk.records.first() {
-            None => *known = chunk.next.max(next),
-            Some(first) => {
-                waiting.records += bounds.end.0 - first.offset.0;
+        match ahead(reader, &at, stage, *known).await? {
+            Ahead::Nothing(next) => *known = next,
+            Ahead::From { first, end } => {
+                waiting.records += end.0 - first.offset.0;
                 waiting.oldest = Some(waiting.oldest.map_or(first.timestamp, |o| o.min(first.timestamp)));
             }
         }
@@ -55,10 +74,7 @@ pub async fn backlog(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName
 pub async fn is_caught_up(reader: &Arc<dyn Reader>, topics: &Topics, stage: StageName) -> Result<bool, LogError> {
     for p in 0..topics.partitions() {
         let at = topics.at(Topics::input(stage), Partition(p));
-        let bounds = reader.bounds(&at).await?;
-        let next = reader.committed(stage.as_str(), &at).await?.unwrap_or(bounds.start);
-        // On a cluster only markers of transactions may stand between the position and the end.
-        if next < bounds.end && !reader.read(&at, next, ONE).await?.records.is_empty() {
+        if matches!(ahead(reader, &at, stage, NextOffset::default()).await?, Ahead::From { .. }) {
             return Ok(false);
         }
     }

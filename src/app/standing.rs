@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::app::docket::named_by;
+use crate::app::view::uri;
 use crate::domain::time::Timestamp;
 use crate::stage::letters::State;
 use crate::telemetry::metrics::{DatasetGauges, UNROUTED};
@@ -50,7 +51,7 @@ impl Standing {
         if is_live {
             lately.last_event = lately.last_event.max(Some(Timestamp::from_millis(row.first_landed)));
         }
-        let key = xxh3_128(format!("{}/{}", row.bucket, row.key).as_bytes());
+        let key = xxh3_128(uri(&row.bucket, &row.key).as_bytes());
         match state {
             State::Published | State::Registered => {
                 lately.last_curated = lately.last_curated.max(Some(at));
