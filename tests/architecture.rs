@@ -46,7 +46,7 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("contract", "schema", "schema options"),
     ("contract", "table", "Parquet options"),
     ("quality", "expression", "where and CustomSql are expressions"),
-    ("quality", "schema", "types of the judged columns"),
+    ("quality", "schema", "types of the judged columns, and what tells their values apart"),
     ("quarantine", "format", "the place of a bad record"),
     ("route", "event", "a pattern is matched against a normalized event"),
     ("schema", "format", "blocks that a reader hands out"),

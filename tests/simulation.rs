@@ -41,7 +41,8 @@ use lakegate::source::routing::Router;
 use lakegate::stage::Stage;
 use lakegate::stage::assemble::Assemble;
 use lakegate::stage::backlog::Backlog;
-use lakegate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
+use lakegate::stage::bridge::listed_once::ListedOnce;
+use lakegate::stage::bridge::{Bridge, PullKind, PullSource};
 use lakegate::stage::buckets::Buckets;
 use lakegate::stage::catalog::{Catalog, Dataset};
 use lakegate::stage::check::Check;
@@ -389,7 +390,7 @@ impl World {
             registry,
             clerk: clerk(StageName::Classify),
             work: Work::Inline,
-            shapes: Mutex::default(),
+            against: Mutex::default(),
             evolutions: Evolutions::new(broker.reader(), Arc::clone(&self.outlet.topics)),
         };
         // One plan may wait: the second batch sealed before transform took the first stays in line.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lakegate::app::desk::{Desk, ReplayOrder, Request, Selection};
+use lakegate::app::desk::{Desk, Request};
+use lakegate::app::replay_order::{ReplayOrder, Selection};
 use lakegate::app::run::{Nobody, Running};
 use lakegate::app::sources::Opened;
 use lakegate::app::wiring::{Options, start_on};

@@ -22,7 +22,7 @@ use crate::schema::finding::{Action, FindingCode};
 use crate::schema::record::{DecisionRecord, RowsRecord};
 use crate::stage::catalog::Dataset;
 use crate::stage::judging::Judge;
-use crate::stage::reading::{PlannedError, Question, late_refusal, observe, read};
+use crate::stage::reading::{Against, Planned, PlannedError, Question, late_refusal, observe};
 
 /// Bad rows shown.
 const SHOWN_MAX: usize = 20;
@@ -113,12 +113,11 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
             shape: avro::record_from_text(text).map_err(|e| CheckError::Schema { detail: e.to_string() })?,
         }),
     };
-    let question = Question {
-        contract: &dataset.contract,
-        registered: registered.as_ref(),
-        evolution_refused: false,
-        key: event_key.unwrap_or(&name),
+    let against = match Against::new(&dataset.contract, registered) {
+        Ok(against) => against,
+        Err(refusal) => return Ok(rejected(checked, refusal.reason, refusal.detail)),
     };
+    let question = Question { contract: &dataset.contract, against: &against, evolution_refused: false, key: event_key.unwrap_or(&name) };
     let observed = match observe(open()?, &question) {
         Ok(observed) => observed,
         Err(ReadError::Refused(r)) => return Ok(rejected(checked, r.reason, r.detail)),
@@ -137,7 +136,8 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
     let mut judge = Judge::new(dataset, now).map_err(broken)?;
     judge.touch(0);
     let (mut failed, mut n_bad) = (0u64, 0u64);
-    let counts = read(open()?, &plan, &dataset.contract.source, &mut None, |block, _| {
+    let planned = Planned::new(plan).map_err(|e| broken(e.to_string()))?;
+    let counts = planned.read(open()?, &dataset.contract.source, &mut None, |block, _| {
         for bad in &block.bad {
             n_bad += 1;
             if checked.bad_rows.len() < SHOWN_MAX {

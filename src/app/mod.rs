@@ -16,6 +16,7 @@ pub mod observer;
 pub mod query;
 pub mod registry;
 pub mod reload;
+pub mod replay_order;
 pub mod replays;
 pub mod rounds;
 pub mod run;

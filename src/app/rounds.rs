@@ -12,7 +12,8 @@ use crate::domain::names::StageName;
 use crate::domain::position::{NextOffset, Partition};
 use crate::pipeline::outlet::Outlet;
 use crate::pipeline::topics::Topic;
-use crate::stage::bridge::{ListedOnce, SourceState};
+use crate::stage::bridge::SourceState;
+use crate::stage::bridge::listed_once::ListedOnce;
 
 /// Records read at a time.
 const CHUNK: PollLimit = PollLimit { records: 5_000, bytes: 8 << 20 };

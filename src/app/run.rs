@@ -138,8 +138,19 @@ impl Running {
         Totals { seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0, ..self.board.totals().clone() }
     }
 
-    /// Drains: every stage finishes or abandons its round and leaves its group.
+    /// Drains, and gives back what the process held.
+    ///
+    /// # Errors
+    /// As [`Running::drain`].
     pub async fn stop(mut self) -> Result<(), RunError> {
+        self.drain().await
+    }
+
+    /// Every stage finishes or abandons its round and leaves its group.
+    ///
+    /// # Errors
+    /// A stage that halts at last.
+    pub async fn drain(&mut self) -> Result<(), RunError> {
         self.engine.stop.cancel();
         while let Some(done) = self.engine.stages.join_next().await {
             done.map_err(|e| RunError::Stage { detail: e.to_string() })??;

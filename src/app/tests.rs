@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::app::board::Totals;
-use crate::app::desk::{Answer, Desk, ReplayOrder, Request, Selection};
+use crate::app::desk::{Answer, Desk, Request};
 use crate::app::query::{LetterFilter, StatusFilter};
+use crate::app::replay_order::{ReplayOrder, Selection};
 use crate::app::run::{Nobody, Running};
 use crate::app::sources::{Landing, Source};
 use crate::app::view::LetterView;

@@ -7,9 +7,10 @@ use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::app::desk::{Answer, Chosen, Desk, DeskError, Drawn, file, refused};
+use crate::app::desk::{Answer, Desk, DeskError, refused};
 use crate::app::docket::{LETTER, VERDICT, name_of};
 use crate::app::query::LetterFilter;
+use crate::app::replay_order::{Chosen, Drawn, file};
 use crate::app::view::uri;
 use crate::broker::OutRecord;
 use crate::domain::names::{ReplayId, StageName};

@@ -44,7 +44,8 @@ use crate::source::routing::Router;
 use crate::stage::Stage;
 use crate::stage::assemble::Assemble;
 use crate::stage::backlog::Backlog;
-use crate::stage::bridge::{Bridge, ListedOnce, PullKind, PullSource};
+use crate::stage::bridge::listed_once::ListedOnce;
+use crate::stage::bridge::{Bridge, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
 use crate::stage::catalog::Catalog;
 use crate::stage::check::Check;
@@ -452,7 +453,7 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
         registry: Arc::clone(&registry),
         clerk: clerk(StageName::Classify),
         work: Work::Pool,
-        shapes: std::sync::Mutex::default(),
+        against: std::sync::Mutex::default(),
         evolutions: Evolutions::new(Arc::clone(&reader), Arc::clone(&outlet.topics)),
     })?;
     let limit = Backlog::limit_for(outlet.topics.partitions());

@@ -111,7 +111,7 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Run(args) => run::run(args).await,
+            Command::Run(args) => run::run(args, run::gone).await,
             other => match dispatch(other, &mut Out::standard()).await {
                 Ok(code) => code.into(),
                 // Whoever reads has seen enough, as with `| head`.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::app::desk::{PlannedView, ReplayOrder, Request, Selection};
+use crate::app::desk::Request;
+use crate::app::replay_order::{PlannedView, ReplayOrder, Selection};
 use crate::app::replays::{ControlOrder, ReplayView};
 use crate::cli::ask::{StateArgs, ask, remarks, views};
 use crate::cli::exit::{self, Usage};

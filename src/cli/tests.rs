@@ -260,7 +260,7 @@ async fn what_a_run_left_behind_can_be_asked_and_replayed() {
         "--json",
     ];
     let Command::Run(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("run is run") };
-    let code = run::run(args).await;
+    let code = run::run(args, |_, code| code).await;
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(exit::QUARANTINED)));
     let ask = async |arguments: &[&str]| {
         let state = at("state");

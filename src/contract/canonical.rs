@@ -3,8 +3,6 @@
 //! Two spellings of one contract give one text; the text is itself a contract that parses to the same
 //! contract, so later stages load it by its hash.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
@@ -51,11 +49,7 @@ pub fn canonical_json(contract: &Contract) -> String {
 
 /// First 16 hex digits of the canonical text's SHA-256.
 pub fn contract_hash(contract: &Contract) -> String {
-    let digest = Sha256::digest(canonical_json(contract).as_bytes());
-    digest.iter().take(8).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(&Sha256::digest(canonical_json(contract))[..8])
 }
 
 fn span(span: Span) -> String {

@@ -10,12 +10,14 @@ use super::fields::Faults;
 use super::model::{AvroSchema, Contract};
 use super::parse::is_operational;
 use super::tree::{self, Node, Value};
+use crate::expression::derive::Derive;
 use crate::quality;
 use crate::quality::syntax::Severity;
 use crate::route::pattern::Pattern;
+use crate::schema::arrow;
 use crate::schema::avro::record_from_text;
 use crate::schema::options::StrictRequired;
-use crate::schema::resolve::Resolve;
+use crate::schema::resolve::{Resolve, measured};
 
 /// SQL functions that do not depend on their arguments alone (decisions.md 2).
 pub const VOLATILE_FUNCTIONS: [&str; 12] = [
@@ -88,8 +90,7 @@ fn place(root: &Node, path: &[&str]) -> (usize, usize) {
 
 /// Top-level columns of the schema; `None`: not loaded, or the dataset is onboarding.
 fn schema_columns(contract: &Contract) -> Option<Vec<String>> {
-    let Some(AvroSchema::Inline(text)) = &contract.avro else { return None };
-    let schema = serde_json::from_str::<Json>(text).ok()?;
+    let schema = serde_json::from_str::<Json>(contract.avro_text()?).ok()?;
     Some(schema.get("fields")?.as_array()?.iter().filter_map(|f| f.get("name")?.as_str().map(str::to_owned)).collect())
 }
 
@@ -183,14 +184,25 @@ fn check_resolve(contract: &Contract, linter: &mut Linter) {
 }
 
 fn check_derive(contract: &Contract, linter: &mut Linter) {
-    for (column, expression) in &contract.transform.derive {
+    let derive = &contract.transform.derive;
+    let mut volatile = Vec::new();
+    for (column, expression) in derive {
         if is_operational(column) {
             linter.fault(&["transform", "derive", column], "is a column the pipeline adds", Some("take another name".to_owned()));
         }
         if let Some(function) = volatile_function(expression) {
             let remedy = Some("a replay must give the same rows".to_owned());
             linter.fault(&["transform", "derive", column], format!("{function} gives another value each time"), remedy);
+            volatile.push(column);
         }
+    }
+    // Onboarding: which columns there are, and of which types, is not known yet.
+    let compiled = match contract.avro_text().and_then(|text| record_from_text(text).ok()) {
+        Some(shape) => Derive::compile(derive, &arrow::schema(&measured(&shape, &contract.schema.resolve))).map(drop),
+        None => Derive::parse(derive),
+    };
+    for error in compiled.err().into_iter().flatten().filter(|e| !volatile.contains(&&e.column)) {
+        linter.fault(&["transform", "derive", &error.column], error.source.to_string(), None);
     }
 }
 
@@ -296,6 +308,10 @@ mod tests {
                 "c.yaml:2:24: transform.derive.x: now gives another value each time; a replay must give the same rows",
             ),
             (
+                "transform: { derive: { x: \"upper(order_idd)\" } }",
+                "c.yaml:2:24: transform.derive.x: there is no column order_idd; there are order_id, ts (at character 7)",
+            ),
+            (
                 "schema: { columns: { ts: { format: yyyy } } }",
                 "c.yaml:2:28: schema.columns.ts.format: \"yyyy\" is not a time format; write RFC3339 or a strftime format such as %Y-%m-%d",
             ),
@@ -312,12 +328,22 @@ mod tests {
     }
 
     #[test]
+    fn of_an_onboarding_dataset_expressions_are_only_parsed() {
+        let text = |expression: &str| format!("dataset: a\ntransform: {{ derive: {{ x: \"{expression}\" }} }}\n");
+        let linted = |expression: &str| lint("c.yaml", &text(expression), &parse("c.yaml", &text(expression)).expect("parses"));
+        assert!(linted("upper(whatever)").is_empty());
+        let faults = linted("upper(whatever");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].to_string().starts_with("c.yaml:2:24: transform.derive.x: "), "{}", faults[0]);
+    }
+
+    #[test]
     fn what_is_right_passes() {
         for yaml in [
             "schema: { identity: [order_id], required: [order_id.part] }",
             "transform: { partition_by: [ingest_date] }",
             "transform: { derive: { day: \"substr(ts, 1, 10)\" }, partition_by: [day] }",
-            "transform: { derive: { x: \"concat('now()', today, \\\"random\\\")\" } }",
+            "transform: { derive: { x: \"concat('now()', ts, \\\"random\\\")\" } }",
             "publish: { location: other/place }",
         ] {
             assert_eq!(linted(yaml), Vec::<String>::new(), "{yaml}");

@@ -8,6 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use crate::expression::compile::{EvaluateError, Expression, ExpressionError};
+use crate::expression::syntax;
 
 /// A row whose expression errs; its reason is `derive_failed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,19 @@ impl Derive {
             }
         }
         if errors.is_empty() { Ok(Self { steps, schema: at }) } else { Err(errors) }
+    }
+
+    /// What is wrong with the expressions whatever the columns are.
+    ///
+    /// # Errors
+    /// All that are not one expression each.
+    pub fn parse(columns: &[(String, String)]) -> Result<(), Vec<DeriveError>> {
+        let refused = |(column, text): &(String, String)| {
+            let source = syntax::parse(text).err()?;
+            Some(DeriveError { column: column.clone(), source })
+        };
+        let errors: Vec<DeriveError> = columns.iter().filter_map(refused).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// Schema of every derived batch.

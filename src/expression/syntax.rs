@@ -1,10 +1,10 @@
 //! Text to syntax tree: a Spark-like dialect with bounds on length, tokens and nesting.
 
-use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr};
-use datafusion_sql::sqlparser::dialect::Dialect;
-use datafusion_sql::sqlparser::keywords::Keyword;
-use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::ast::{BinaryOperator, Expr};
+use sqlparser::dialect::Dialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::expression::compile::{ExpressionError, Place, TEXT_MAX};
 

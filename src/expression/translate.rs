@@ -10,10 +10,8 @@ use datafusion_expr::type_coercion::functions::fields_with_udf;
 use datafusion_expr::{Operator, ScalarUDF};
 use datafusion_physical_expr::expressions::{self, BinaryExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, Expr, Ident, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
-};
-use datafusion_sql::sqlparser::tokenizer::Span;
+use sqlparser::ast::{BinaryOperator, CastKind, CeilFloorKind, Expr, Ident, TrimWhereField, UnaryOperator, Value, ValueWithSpan};
+use sqlparser::tokenizer::Span;
 
 use crate::expression::coerce::{self, Casting, Typed};
 use crate::expression::compile::{ExpressionError, Place};

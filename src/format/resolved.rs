@@ -1,5 +1,7 @@
 //! How a file was read: the record of every decision of detection, so that a second reading needs none.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::options::{Compression, CsvDialect, Encoding, Format};
@@ -79,7 +81,7 @@ impl JsonStyle {
 #[derive(Debug, Clone, Default)]
 pub struct Hint {
     /// Registered columns in order: the prior of detection.
-    pub expected: Option<Vec<ExpectedColumn>>,
+    pub expected: Option<Arc<[ExpectedColumn]>>,
     /// Read exactly so; nothing is detected.
     pub resolved: Option<Resolved>,
     /// The key's suffix with its dots (`.csv.gz`); it only produces events.

@@ -80,7 +80,7 @@ fn read(bytes: &[u8], options: &SourceOptions, hint: &Hint) -> Result<Read1, Rea
 fn visits() -> Hint {
     let column = |name: &str, kind| ExpectedColumn { name: name.to_owned(), kind };
     let columns = vec![column("id", ExpectedKind::Number), column("name", ExpectedKind::String), column("at", ExpectedKind::Temporal)];
-    Hint { expected: Some(columns), ..Hint::default() }
+    Hint { expected: Some(columns.into()), ..Hint::default() }
 }
 
 fn only(formats: &[Format]) -> SourceOptions {

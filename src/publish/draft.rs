@@ -341,7 +341,7 @@ fn stamp(key: &str, commit_seq: u64, batch: &BatchName, objects: &[FileObject]) 
         hasher.update(object.generation.to_be_bytes());
         hasher.update(object.rows.to_be_bytes());
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hasher.finalize())
 }
 
 fn changes(staged: &Staged, fates: &[Fate], writes: &[Write], commit_seq: u64) -> Vec<LedgerChange> {

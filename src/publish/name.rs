@@ -27,8 +27,7 @@ impl BatchName {
         hasher.update(partition);
         hasher.update([0]);
         hasher.update(part.to_be_bytes());
-        let digest = hasher.finalize();
-        let hash8: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let hash8 = hex::encode(&hasher.finalize()[..4]);
         let file = format!("{}-{}-{:012}-{hash8}.parquet", self.dataset, self.shard, self.seq);
         let folders = [location.trim_matches('/'), partition.trim_matches('/')];
         folders.into_iter().filter(|f| !f.is_empty()).chain([file.as_str()]).collect::<Vec<_>>().join("/")

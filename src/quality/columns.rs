@@ -5,9 +5,10 @@ use std::cell::OnceCell;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMillisecondArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use xxhash_rust::xxh3::xxh3_128;
+
+use crate::schema::fingerprint::fingerprints;
 
 /// What a column's values can be read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,42 +93,9 @@ impl<'a> Columns<'a> {
         self.shapes[column].lengths.get_or_init(make).as_deref()
     }
 
-    /// 128 bits that tell values apart: numbers by their bits, texts by hash. Meaningless where NULL.
+    /// See [`fingerprints`].
     pub fn fingerprints(&self, column: usize) -> Option<&[u128]> {
-        self.shapes[column].fingerprints.get_or_init(|| self.make_fingerprints(column)).as_deref()
-    }
-
-    fn make_fingerprints(&self, column: usize) -> Option<Vec<u128>> {
-        use arrow::datatypes as t;
-        let array = self.array(column);
-        fn whole<T: ArrowPrimitiveType>(array: &ArrayRef, bits: impl Fn(T::Native) -> u128) -> Option<Vec<u128>> {
-            Some(array.as_primitive::<T>().values().iter().map(|v| bits(*v)).collect())
-        }
-        match array.data_type() {
-            DataType::Int8 => whole::<t::Int8Type>(array, |v| v as u128),
-            DataType::Int16 => whole::<t::Int16Type>(array, |v| v as u128),
-            DataType::Int32 => whole::<t::Int32Type>(array, |v| v as u128),
-            DataType::Int64 => whole::<t::Int64Type>(array, |v| v as u128),
-            DataType::UInt8 => whole::<t::UInt8Type>(array, u128::from),
-            DataType::UInt16 => whole::<t::UInt16Type>(array, u128::from),
-            DataType::UInt32 => whole::<t::UInt32Type>(array, u128::from),
-            DataType::UInt64 => whole::<t::UInt64Type>(array, u128::from),
-            DataType::Date32 => whole::<t::Date32Type>(array, |v| v as u128),
-            DataType::Date64 => whole::<t::Date64Type>(array, |v| v as u128),
-            DataType::Decimal128(..) => whole::<t::Decimal128Type>(array, |v| v as u128),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => whole::<t::TimestampMicrosecondType>(array, |v| v as u128),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => whole::<t::TimestampMillisecondType>(array, |v| v as u128),
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => whole::<t::TimestampNanosecondType>(array, |v| v as u128),
-            DataType::Timestamp(TimeUnit::Second, _) => whole::<t::TimestampSecondType>(array, |v| v as u128),
-            DataType::Float32 => whole::<t::Float32Type>(array, |v| float_bits(f64::from(v))),
-            DataType::Float64 => whole::<t::Float64Type>(array, float_bits),
-            DataType::Boolean => Some(array.as_boolean().values().iter().map(u128::from).collect()),
-            DataType::Binary => Some((0..array.len()).map(|row| xxh3_128(array.as_binary::<i32>().value(row))).collect()),
-            _ => {
-                let texts = self.texts(column)?;
-                Some((0..texts.len()).map(|row| xxh3_128(texts.value(row).as_bytes())).collect())
-            }
-        }
+        self.shapes[column].fingerprints.get_or_init(|| fingerprints(self.array(column)).ok()).as_deref()
     }
 
     /// The value as a person reads it, cut to 200 characters.
@@ -141,10 +109,4 @@ impl<'a> Columns<'a> {
             None => text,
         }
     }
-}
-
-/// One zero and one NaN.
-fn float_bits(value: f64) -> u128 {
-    let value = if value == 0.0 { 0.0 } else { value };
-    u128::from(if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() })
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray};
 use arrow::record_batch::RecordBatch;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::time::Timestamp;
 use crate::quality::columns::Columns;
@@ -14,6 +13,8 @@ use crate::quality::measure::{Compliance, Groups, Moments, Nulls, Together};
 use crate::quality::plan::{Leaf, Measure, Plan};
 use crate::quality::report::Report;
 use crate::quality::rows::RowSet;
+use crate::schema::distinct::TOUCHED;
+use crate::schema::fingerprint::of_rows;
 
 /// What a `where` left out so far.
 #[derive(Debug, Clone, Default)]
@@ -272,37 +273,24 @@ fn take(measure: &Measure, state: &mut State, tests: &[Option<RowTest>], columns
 }
 
 fn take_groups(keys: &[usize], groups: &mut Groups, columns: &Columns<'_>, rows: Selected<'_>) -> Option<()> {
-    if let [key] = keys {
-        let prints = columns.fingerprints(*key)?;
-        let nulls = columns.nulls(*key);
-        rows.each(|row| {
-            if nulls.is_some_and(|n| n.is_null(row)) {
-                groups.null_rows += 1;
-            } else {
-                groups.push(prints[row], rows.first + row as u64, || columns.shown(*key, row));
-            }
-        });
-        return Some(());
-    }
-    let mut prints = Vec::with_capacity(keys.len());
+    let mut side_by_side = Vec::with_capacity(keys.len());
     for key in keys {
-        prints.push((columns.fingerprints(*key)?, columns.nulls(*key)));
+        side_by_side.push((columns.fingerprints(*key)?, columns.nulls(*key)));
     }
-    let mut bytes = Vec::with_capacity(keys.len() * 17);
+    let of_several = (keys.len() > 1).then(|| of_rows(&side_by_side, rows.n_rows));
+    let prints = of_several.as_deref().or(side_by_side.first().map(|(prints, _)| *prints))?;
+    let nulls: Option<Vec<_>> = side_by_side.iter().map(|(_, nulls)| *nulls).collect();
+    let mut next = 0;
     rows.each(|row| {
-        bytes.clear();
-        let mut all_null = true;
-        for (prints, nulls) in &prints {
-            let null = nulls.is_some_and(|n| n.is_null(row));
-            all_null &= null;
-            bytes.push(u8::from(null));
-            bytes.extend_from_slice(&if null { 0u128 } else { prints[row] }.to_le_bytes());
+        if row >= next {
+            next = prints.len().min(row + TOUCHED);
+            groups.groups.touch(prints[row..next].iter().copied());
         }
-        if all_null {
+        if nulls.as_ref().is_some_and(|all| all.iter().all(|nulls| nulls.is_null(row))) {
             groups.null_rows += 1;
         } else {
             let shown = || keys.iter().map(|k| columns.shown(*k, row)).collect::<Vec<_>>().join(", ");
-            groups.push(xxh3_128(&bytes), rows.first + row as u64, shown);
+            groups.push(prints[row], rows.first + row as u64, shown);
         }
     });
     Some(())

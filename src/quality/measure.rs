@@ -1,10 +1,8 @@
 //! What one pass keeps: counts, nulls, groups, moments, lengths, compliance. Every state merges with that
 //! of the rows that follow: `merge(a, b)` equals the state over `a` then `b`.
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
 use crate::quality::rows::RowSet;
+use crate::schema::distinct::Distinct;
 
 /// Offending values kept per rule.
 pub const SAMPLES_MAX: usize = 10;
@@ -49,7 +47,7 @@ pub struct Group {
 /// Exact frequencies by 128-bit fingerprint. Memory grows with the distinct values of one object.
 #[derive(Debug, Clone, Default)]
 pub struct Groups {
-    pub groups: HashMap<u128, Group>,
+    pub groups: Distinct<Group>,
     /// Rows whose key is not all NULL.
     pub rows: u64,
     pub null_rows: u64,
@@ -61,18 +59,12 @@ pub struct Groups {
 impl Groups {
     pub fn push(&mut self, key: u128, row: u64, shown: impl FnOnce() -> String) {
         self.rows += 1;
-        match self.groups.entry(key) {
-            Entry::Vacant(slot) => {
-                slot.insert(Group { first: row, count: 1 });
-            }
-            Entry::Occupied(mut slot) => {
-                let group = slot.get_mut();
-                group.count += 1;
-                self.duplicates.insert(group.first);
-                self.duplicates.insert(row);
-                if self.samples.len() < SAMPLES_MAX {
-                    self.samples.push(Sample { row, value: shown() });
-                }
+        if let Some(group) = self.groups.meet(key, Group { first: row, count: 1 }) {
+            group.count += 1;
+            self.duplicates.insert(group.first);
+            self.duplicates.insert(row);
+            if self.samples.len() < SAMPLES_MAX {
+                self.samples.push(Sample { row, value: shown() });
             }
         }
     }
@@ -98,7 +90,7 @@ impl Groups {
 
     /// Natural logarithm, NULL ignored; summed in ascending order of counts, so that it does not depend on hashing.
     pub fn entropy(&self) -> Option<f64> {
-        let mut counts: Vec<u64> = self.groups.values().map(|g| g.count).collect();
+        let mut counts: Vec<u64> = self.groups.iter().map(|(_, group)| group.count).collect();
         counts.sort_unstable();
         let rows = self.rows as f64;
         let sum: f64 = counts.iter().map(|c| *c as f64 / rows).map(|p| -p * p.ln()).sum();
@@ -109,17 +101,12 @@ impl Groups {
         self.rows += other.rows;
         self.null_rows += other.null_rows;
         self.duplicates.union_shifted(&other.duplicates, by);
-        for (key, theirs) in &other.groups {
-            match self.groups.entry(*key) {
-                Entry::Vacant(slot) => {
-                    slot.insert(Group { first: theirs.first + by, count: theirs.count });
-                }
-                Entry::Occupied(mut slot) => {
-                    let mine = slot.get_mut();
-                    mine.count += theirs.count;
-                    self.duplicates.insert(mine.first);
-                    self.duplicates.insert(theirs.first + by);
-                }
+        for (key, theirs) in other.groups.iter() {
+            let theirs = Group { first: theirs.first + by, count: theirs.count };
+            if let Some(mine) = self.groups.meet(key, theirs) {
+                mine.count += theirs.count;
+                self.duplicates.insert(mine.first);
+                self.duplicates.insert(theirs.first);
             }
         }
         merge_samples(&mut self.samples, &other.samples, by);

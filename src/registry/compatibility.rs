@@ -183,7 +183,7 @@ impl AvroSchema {
 
 fn fingerprint(canonical: &str) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(canonical.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(Sha256::digest(canonical))
 }
 
 fn write_sorted(json: &Value, out: &mut String) {

@@ -147,8 +147,7 @@ fn segment(subject: &Subject) -> String {
     if escaped.len() <= 200 {
         return escaped;
     }
-    let digest: String = Sha256::digest(subject.as_str()).iter().map(|b| format!("{b:02x}")).collect();
-    format!("={digest}")
+    format!("={}", hex::encode(Sha256::digest(subject.as_str())))
 }
 
 fn version_key(subject: &Subject, version: u32) -> Path {

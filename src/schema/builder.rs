@@ -42,7 +42,12 @@ pub struct Nested {
 
 impl Nested {
     fn new(item: &Shape) -> Self {
-        Self { offsets: vec![0], valid: NullBufferBuilder::new(0), item: Box::new(ColumnBuilder::new(item)), item_type: data_type(item) }
+        Self {
+            offsets: vec![0],
+            valid: NullBufferBuilder::new(0),
+            item: Box::new(ColumnBuilder::new(item, 0, 0)),
+            item_type: data_type(item),
+        }
     }
 
     fn close(&mut self, n: usize, is_valid: bool) {
@@ -53,24 +58,29 @@ impl Nested {
 }
 
 impl ColumnBuilder {
-    pub fn new(shape: &Shape) -> Self {
+    /// `rows` and `bytes` of text are what room is made for; more may come.
+    pub fn new(shape: &Shape, rows: usize, bytes: usize) -> Self {
         match shape {
-            Shape::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
-            Shape::Int => ColumnBuilder::Int(Int32Builder::new()),
-            Shape::Long => ColumnBuilder::Long(Int64Builder::new()),
-            Shape::Float => ColumnBuilder::Float(Float32Builder::new()),
-            Shape::Double => ColumnBuilder::Double(Float64Builder::new()),
-            Shape::Decimal { precision, scale } => ColumnBuilder::Decimal(Decimal128Builder::new(), *precision, *scale),
-            Shape::String | Shape::Enum(_) => ColumnBuilder::Text(StringBuilder::new()),
-            Shape::Bytes => ColumnBuilder::Bytes(BinaryBuilder::new()),
-            Shape::Date => ColumnBuilder::Date(Date32Builder::new()),
-            Shape::Timestamp { unit: TimeUnit::Millis, zone } => ColumnBuilder::Millis(TimestampMillisecondBuilder::new(), *zone),
-            Shape::Timestamp { unit: TimeUnit::Micros, zone } => ColumnBuilder::Micros(TimestampMicrosecondBuilder::new(), *zone),
+            Shape::Boolean => ColumnBuilder::Boolean(BooleanBuilder::with_capacity(rows)),
+            Shape::Int => ColumnBuilder::Int(Int32Builder::with_capacity(rows)),
+            Shape::Long => ColumnBuilder::Long(Int64Builder::with_capacity(rows)),
+            Shape::Float => ColumnBuilder::Float(Float32Builder::with_capacity(rows)),
+            Shape::Double => ColumnBuilder::Double(Float64Builder::with_capacity(rows)),
+            Shape::Decimal { precision, scale } => ColumnBuilder::Decimal(Decimal128Builder::with_capacity(rows), *precision, *scale),
+            Shape::String | Shape::Enum(_) => ColumnBuilder::Text(StringBuilder::with_capacity(rows, bytes)),
+            Shape::Bytes => ColumnBuilder::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
+            Shape::Date => ColumnBuilder::Date(Date32Builder::with_capacity(rows)),
+            Shape::Timestamp { unit: TimeUnit::Millis, zone } => {
+                ColumnBuilder::Millis(TimestampMillisecondBuilder::with_capacity(rows), *zone)
+            }
+            Shape::Timestamp { unit: TimeUnit::Micros, zone } => {
+                ColumnBuilder::Micros(TimestampMicrosecondBuilder::with_capacity(rows), *zone)
+            }
             Shape::Array(item) => ColumnBuilder::List(Nested::new(&item.shape)),
             Shape::Map(item) => ColumnBuilder::Map(Nested::new(&item.shape), StringBuilder::new()),
             Shape::Record(record) => ColumnBuilder::Struct {
                 fields: Fields::from(record.fields.iter().map(arrow_field).collect::<Vec<_>>()),
-                children: record.fields.iter().map(|f| ColumnBuilder::new(&f.shape)).collect(),
+                children: record.fields.iter().map(|f| ColumnBuilder::new(&f.shape, rows, 0)).collect(),
                 valid: NullBufferBuilder::new(0),
             },
         }

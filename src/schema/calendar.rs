@@ -124,13 +124,13 @@ fn time_and_zone(date: Moment, text: &str) -> Option<Moment> {
 
 fn twelve_hours(hour: u32, rest: &str) -> Option<(u32, &str)> {
     let trimmed = rest.trim_start_matches(' ');
-    let half = trimmed.get(..2).map(str::to_ascii_lowercase);
-    match half.as_deref() {
-        Some("am") if (1..=12).contains(&hour) => Some((hour % 12, &trimmed[2..])),
-        Some("pm") if (1..=12).contains(&hour) => Some((hour % 12 + 12, &trimmed[2..])),
-        Some("am" | "pm") => None,
-        _ => Some((hour, rest)),
-    }
+    let is = |half: &str| trimmed.get(..2).is_some_and(|t| t.eq_ignore_ascii_case(half));
+    let later = match (is("am"), is("pm")) {
+        (false, false) => return Some((hour, rest)),
+        (true, _) => 0,
+        (_, true) => 12,
+    };
+    (1..=12).contains(&hour).then(|| (hour % 12 + later, &trimmed[2..]))
 }
 
 /// Outer `None`: not a zone. Inner `None`: nothing written.
@@ -241,6 +241,14 @@ impl Format {
             Format::Strftime(items) => strftime(text, items),
         }
     }
+
+    /// With the layouts the text could be read in as well, as a hint.
+    #[inline]
+    pub fn parse_hinted(&self, text: &str) -> Option<(Moment, u64)> {
+        let moment = self.parse(text)?;
+        let is_iso = matches!(self, Format::Rfc3339) && layout::is_iso_only(text);
+        Some((moment, if is_iso { 1 << layout::ISO } else { layout::sight(text).hint() }))
+    }
 }
 
 fn strftime(text: &str, items: &[Item<'static>]) -> Option<Moment> {
@@ -334,15 +342,23 @@ pub mod layout {
         }
     }
 
+    /// Longest date: "September 30, 2024" and a time with zone.
+    const TEXT_MAX: usize = 64;
+
+    /// Whether a text that reads as ISO has no other layout: neither day nor month has four digits, and its
+    /// letters name no month.
+    #[inline]
+    pub fn is_iso_only(text: &str) -> bool {
+        text.len() <= TEXT_MAX && text.as_bytes().get(10) != Some(&b't')
+    }
+
     /// Reads a text in every layout that fits it.
     pub fn sight(text: &str) -> Sighting {
         let mut sighting = Sighting { found: [None; 3] };
-        // Longest date: "September 30, 2024" and a time with zone.
-        if text.len() > 64 {
+        if text.len() > TEXT_MAX {
             return sighting;
         }
-        // What is ISO is nothing else: neither day nor month has four digits, and its letters name no month.
-        if let Some(moment) = super::iso(text).filter(|_| text.as_bytes().get(10) != Some(&b't')) {
+        if let Some(moment) = super::iso(text).filter(|_| is_iso_only(text)) {
             sighting.found[Order::Ymd as usize] = Some((ISO, moment));
             return sighting;
         }

@@ -1,15 +1,14 @@
 //! Duplicates on typed values (decisions.md 37): after casts and row quarantine, first wins, a null key
 //! part never matches. Within one file, or across the files of a batch in the order of its plan.
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::arrow::arrow_field;
+use super::distinct::{Distinct, TOUCHED};
+use super::fingerprint::{fingerprints, of_rows};
 use super::plan::{OnConflict, OnExact, PlannedDedupe, ReadPlan};
 use super::shape::RecordShape;
 use super::union::Union;
@@ -29,16 +28,16 @@ pub enum Verdict {
     Conflicting,
 }
 
-/// Rows seen so far, by fingerprint: 32 bytes and a little per distinct key; across files another 16 for
-/// those of the file being read.
+/// Rows seen so far, by fingerprint: 48 to 64 bytes per distinct key.
+#[derive(Clone)]
 pub struct Dedupe {
     plan: PlannedDedupe,
     compared: Union,
     key: Vec<usize>,
-    seen: HashMap<u128, u128>,
-    /// Across files: keys the file being read brought.
-    brought: Option<Vec<u128>>,
-    converters: Option<(RowConverter, RowConverter)>,
+    /// Of a key: the first row that had it.
+    seen: Distinct<u128>,
+    /// Across files: keys of the files before the one being read.
+    n_kept: usize,
     /// Conflicts seen in this file where the contract rejects the file for one.
     pub rejecting: u64,
 }
@@ -54,39 +53,38 @@ fn compared(plan: &ReadPlan, shape: &RecordShape) -> Schema {
 impl Dedupe {
     /// Within one file. `None`: nothing can match, since nothing is asked or a key column does not exist.
     pub fn within(plan: &ReadPlan, shape: &RecordShape) -> Option<Self> {
-        let mut within = Self::new(plan.dedupe.as_ref()?, Union::of([&compared(plan, shape)]), None)?;
-        // What is reserved and not used is not touched; growing to a size that is known costs copies.
-        within.seen.reserve(usize::try_from(plan.expected.physical).unwrap_or(0).min(RESERVED_ROWS_MAX));
-        Some(within)
+        Self::new(plan.dedupe.as_ref()?, Union::of([&compared(plan, shape)]))
+    }
+
+    /// Makes room for so many rows, at most [`RESERVED_ROWS_MAX`]: growing to a size that is known costs copies,
+    /// and what is reserved and not used is not touched.
+    pub fn reserve(&mut self, rows: u64) {
+        self.seen.reserve(usize::try_from(rows).unwrap_or(usize::MAX).min(RESERVED_ROWS_MAX));
     }
 
     /// Across files, read in this order; [`Dedupe::keep`] or [`Dedupe::forget`] after each. Rows are compared
     /// over the columns any of them had registered; what a file lacks is null.
     pub fn across(files: &[(&ReadPlan, RecordShape)]) -> Option<Self> {
         let schemas: Vec<Schema> = files.iter().map(|(plan, shape)| compared(plan, shape)).collect();
-        Self::new(files.iter().find_map(|(plan, _)| plan.dedupe.as_ref())?, Union::of(&schemas), Some(Vec::new()))
+        Self::new(files.iter().find_map(|(plan, _)| plan.dedupe.as_ref())?, Union::of(&schemas))
     }
 
-    fn new(plan: &PlannedDedupe, compared: Union, brought: Option<Vec<u128>>) -> Option<Self> {
+    fn new(plan: &PlannedDedupe, compared: Union) -> Option<Self> {
         let key: Option<Vec<usize>> = plan.key.iter().map(|k| compared.schema().index_of(k).ok()).collect();
         let key = key.filter(|k| !k.is_empty())?;
-        Some(Self { plan: plan.clone(), compared, key, seen: HashMap::new(), brought, converters: None, rejecting: 0 })
+        Some(Self { plan: plan.clone(), compared, key, seen: Distinct::default(), n_kept: 0, rejecting: 0 })
     }
 
     /// The file's rows land: the next file's duplicates of them do not.
     pub fn keep(&mut self) {
         self.rejecting = 0;
-        if let Some(brought) = &mut self.brought {
-            brought.clear();
-        }
+        self.n_kept = self.seen.len();
     }
 
     /// The file does not land: its rows were never first.
     pub fn forget(&mut self) {
         self.rejecting = 0;
-        for key in self.brought.iter_mut().flat_map(|b| b.drain(..)) {
-            self.seen.remove(&key);
-        }
+        self.seen.truncate(self.n_kept);
     }
 
     /// Judges the rows of a batch in file order.
@@ -95,38 +93,23 @@ impl Dedupe {
     /// Arrow cannot compare a column's type.
     pub fn judge(&mut self, batch: &RecordBatch) -> Result<Vec<Verdict>, ArrowError> {
         let batch = self.compared.conform(batch)?;
-        let key: Vec<ArrayRef> = self.key.iter().map(|c| batch.column(*c).clone()).collect();
-        let (key_rows, all_rows) = {
-            let (keys, rows) = match &mut self.converters {
-                Some(converters) => converters,
-                none => none.insert((converter(&key)?, converter(batch.columns())?)),
-            };
-            (keys.convert_columns(&key)?, rows.convert_columns(batch.columns())?)
-        };
-        // Fingerprints first: the loop over the table is then short enough that the processor waits for the memory of
-        // several rows at a time.
-        let fingerprints: Vec<(u128, u128)> =
-            (0..batch.num_rows()).map(|row| (xxh3_128(key_rows.row(row).as_ref()), xxh3_128(all_rows.row(row).as_ref()))).collect();
-        let mut verdicts = Vec::with_capacity(batch.num_rows());
-        for (row, (fingerprint, digest)) in fingerprints.into_iter().enumerate() {
-            if key.iter().any(|c| c.is_null(row)) {
-                verdicts.push(Verdict::Land);
-                continue;
+        let prints = batch.columns().iter().map(fingerprints).collect::<Result<Vec<_>, _>>()?;
+        let nulls: Vec<Option<NullBuffer>> = batch.columns().iter().map(Array::logical_nulls).collect();
+        let column = |c: usize| (prints[c].as_slice(), nulls[c].as_ref());
+        let n_rows = batch.num_rows();
+        let keys = of_rows(&self.key.iter().map(|c| column(*c)).collect::<Vec<_>>(), n_rows);
+        let digests = of_rows(&(0..prints.len()).map(column).collect::<Vec<_>>(), n_rows);
+        let has_key = |row: usize| self.key.iter().all(|c| nulls[*c].as_ref().is_none_or(|n| n.is_valid(row)));
+        let keyed: Vec<bool> = (0..n_rows).map(has_key).collect();
+        let mut verdicts = Vec::with_capacity(n_rows);
+        for first in (0..n_rows).step_by(TOUCHED) {
+            let rows = first..n_rows.min(first + TOUCHED);
+            self.seen.touch(keys[rows.clone()].iter().copied());
+            for row in rows {
+                let met = if keyed[row] { self.seen.meet(keys[row], digests[row]) } else { None };
+                let exact = met.map(|first| *first == digests[row]);
+                verdicts.push(exact.map_or(Verdict::Land, |exact| self.duplicate(exact)));
             }
-            let verdict = match self.seen.entry(fingerprint) {
-                Entry::Vacant(slot) => {
-                    slot.insert(digest);
-                    if let Some(brought) = &mut self.brought {
-                        brought.push(fingerprint);
-                    }
-                    Verdict::Land
-                }
-                Entry::Occupied(first) => {
-                    let exact = *first.get() == digest;
-                    self.duplicate(exact)
-                }
-            };
-            verdicts.push(verdict);
         }
         Ok(verdicts)
     }
@@ -146,18 +129,16 @@ impl Dedupe {
     }
 }
 
-fn converter(columns: &[ArrayRef]) -> Result<RowConverter, ArrowError> {
-    RowConverter::new(columns.iter().map(|c| SortField::new(c.data_type().clone())).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::format::options::SourceOptions;
     use crate::schema::avro;
     use crate::schema::drift::Drift;
     use crate::schema::options::{self, ConflictingDuplicate, ExactDuplicate, SchemaOptions};
-    use crate::schema::read::{RowCounts, TypedReader};
+    use crate::schema::read::{RowCounts, TypedReader, Typing};
     use crate::schema::testing::{record, run, text_file};
 
     fn options(conflicting_duplicate: ConflictingDuplicate) -> SchemaOptions {
@@ -180,7 +161,8 @@ mod tests {
         let mut seen = Dedupe::across(&plans);
         let mut out = Vec::new();
         for (index, (plan, file)) in files.iter().enumerate() {
-            let mut reader = TypedReader::new(plan, &file.header).expect("own plan");
+            let typing = Arc::new(Typing::new(plan).expect("own plan"));
+            let mut reader = TypedReader::new(&typing, &file.header, plan.expected.physical).expect("own plan");
             reader.share(seen.take().expect("a key"));
             file.blocks.iter().for_each(|block| drop(reader.push(block).expect("typed")));
             let RowCounts { physical, landed, quarantined, deduplicated, rejecting, .. } = reader.counts();

@@ -328,8 +328,8 @@ impl Leaf {
             if let Some(moment) = calendar::iso(text) {
                 return self.placed(&moment, Declared::No, 1 << layout::ISO);
             }
-        } else if let Some(moment) = self.formats.iter().find_map(|f| f.parse(text)) {
-            return self.placed(&moment, Declared::Yes, layout::sight(text).hint());
+        } else if let Some((moment, hint)) = self.formats.iter().find_map(|f| f.parse_hinted(text)) {
+            return self.placed(&moment, Declared::Yes, hint);
         }
         let sighting = layout::sight(text);
         let hint = sighting.hint();

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{BadRecord, Block, JsonValue, TextBlock, TreeBlock};
@@ -57,7 +58,7 @@ pub struct UnknownColumn {
 pub struct Observation {
     pub carrier: Carrier,
     /// The shape the file was measured against; in onboarding only what the contract's rules imply.
-    pub expected: RecordShape,
+    pub expected: Arc<RecordShape>,
     /// Nothing was registered.
     pub onboarding: bool,
     pub header: Vec<String>,
@@ -65,7 +66,7 @@ pub struct Observation {
     pub header_nodes: Vec<Option<usize>>,
     /// A registered name stands twice, literally.
     pub repeated_names: Vec<String>,
-    pub nodes: Vec<NodeInfo>,
+    pub nodes: Arc<[NodeInfo]>,
     pub facts: Vec<Facts>,
     pub unknown: Vec<UnknownColumn>,
     /// Keys beyond the limit, by record path; their values count as unregistered.
@@ -97,9 +98,49 @@ impl Observation {
     }
 }
 
+/// What files are measured against: the same for all files of a contract and a registered version.
+pub struct Yardstick {
+    expected: Arc<RecordShape>,
+    onboarding: bool,
+    casters: Casters,
+    nodes: Arc<[NodeInfo]>,
+    /// Path per node.
+    paths: Vec<String>,
+    /// Null is a violation, per node.
+    must: Vec<bool>,
+    rules: BTreeMap<String, ColumnRules>,
+    required: Vec<String>,
+    nulls: Vec<String>,
+    keys_max: usize,
+    nested_keys_max: usize,
+}
+
+impl Yardstick {
+    /// # Errors
+    /// A rule of the contract that cannot be used (`contract lint` finds it first).
+    pub fn new(registered: Option<&RecordShape>, options: &SchemaOptions, source: &SourceOptions) -> Result<Self, RuleError> {
+        let expected = registered.map_or_else(|| implied_shape(options), |shape| measured(shape, &options.resolve));
+        let nulls = &source.csv.null_tokens;
+        let casters = Casters::new(&expected, &options.columns, nulls)?;
+        Ok(Self {
+            onboarding: registered.is_none(),
+            nodes: casters.nodes.as_slice().into(),
+            paths: casters.nodes.iter().map(|n| n.path.clone()).collect(),
+            must: casters.nodes.iter().map(|n| is_must(n, options)).collect(),
+            rules: options.columns.clone(),
+            required: required_names(options),
+            nulls: nulls.clone(),
+            keys_max: if registered.is_some() { options.policy.max_new_columns + 1 } else { source.limits.columns },
+            nested_keys_max: options.policy.max_new_columns,
+            expected: Arc::new(expected),
+            casters,
+        })
+    }
+}
+
 /// Watches the blocks of one file. `new`, then every block in file order, then `finish`.
 pub struct Observer {
-    casters: Casters,
+    against: Arc<Yardstick>,
     columns: Vec<TextColumn>,
     tally: Tally,
     seed: Observation,
@@ -118,59 +159,45 @@ impl Observer {
     /// `header` is the names of a text table in order, empty for JSON.
     ///
     /// # Errors
-    /// A rule of the contract that cannot be used (`contract lint` finds it first).
-    pub fn new(
-        registered: Option<&RecordShape>,
-        options: &SchemaOptions,
-        source: &SourceOptions,
-        header: &[String],
-    ) -> Result<Self, RuleError> {
-        let expected = registered.map_or_else(|| implied_shape(options), |shape| measured(shape, &options.resolve));
-        let nulls = &source.csv.null_tokens;
-        let casters = Casters::new(&expected, &options.columns, nulls)?;
-        let n_nodes = casters.nodes.len();
-        let must = casters.nodes.iter().map(|n| is_must(n, options)).collect();
+    /// A rule of the contract that cannot be used for a column nobody registered.
+    pub fn new(against: &Arc<Yardstick>, header: &[String]) -> Result<Self, RuleError> {
         let mut tally = Tally {
-            facts: vec![Facts::default(); n_nodes],
-            paths: casters.nodes.iter().map(|n| n.path.clone()).collect(),
-            must,
+            facts: vec![Facts::default(); against.nodes.len()],
+            paths: against.paths.clone(),
+            must: against.must.clone(),
+            against: Arc::clone(against),
             unknown: Vec::new(),
             places: HashMap::new(),
             exploded: Vec::new(),
             signatures: Signatures::default(),
             row: 0,
-            keys_max: if registered.is_some() { options.policy.max_new_columns + 1 } else { source.limits.columns },
-            nested_keys_max: options.policy.max_new_columns,
-            rules: options.columns.clone(),
-            required: required_names(options),
-            nulls: nulls.clone(),
         };
         let carrier = if header.is_empty() { Carrier::Json } else { Carrier::Text };
         let mut seed = Observation {
             carrier,
-            onboarding: registered.is_none(),
+            onboarding: against.onboarding,
             header: unique_names(header),
             header_nodes: Vec::new(),
             repeated_names: Vec::new(),
-            nodes: casters.nodes.clone(),
+            nodes: Arc::clone(&against.nodes),
             facts: Vec::new(),
             unknown: Vec::new(),
             exploded: Vec::new(),
             rows: 0,
             bad: BTreeMap::new(),
             signatures: Signatures::default(),
-            expected,
+            expected: Arc::clone(&against.expected),
         };
-        let columns = resolve_header(header, &casters, &mut tally, &mut seed)?;
-        if carrier == Carrier::Json && registered.is_none() {
+        let columns = resolve_header(header, &against.casters, &mut tally, &mut seed)?;
+        if carrier == Carrier::Json && against.onboarding {
             // So that a row without a required key is known even before the key is first seen.
-            for name in required_names(options) {
-                if casters.top.matcher.find(&name).is_none() {
-                    tally.add_unknown(TOP, &name, None, None)?;
+            for name in &against.required {
+                if against.casters.top.matcher.find(name).is_none() {
+                    tally.add_unknown(TOP, name, None, None)?;
                 }
             }
         }
-        Ok(Self { casters, columns, tally, seed })
+        Ok(Self { against: Arc::clone(against), columns, tally, seed })
     }
 
     /// Adds the next block. A block of the other kind than the header announced is not looked at.
@@ -195,7 +222,7 @@ impl Observer {
         let Tally { facts, unknown, exploded, signatures, .. } = self.tally;
         let mut done = Observation { facts, unknown, exploded, signatures, ..self.seed };
         if done.carrier == Carrier::Text {
-            for field in &self.casters.top.fields {
+            for field in &self.against.casters.top.fields {
                 let is_there = done.header_nodes.contains(&Some(field.node));
                 // No cell was visited: the column is absent from every row.
                 if !is_there {
@@ -221,7 +248,7 @@ impl Observer {
         for (position, column) in self.columns.iter().take(n_columns).enumerate() {
             match *column {
                 TextColumn::Known(at) => {
-                    let field = &self.casters.top.fields[at];
+                    let field = &self.against.casters.top.fields[at];
                     match &field.kind {
                         Kind::Leaf(leaf) => self.tally.scan(field.node, leaf, block, position),
                         _ => {
@@ -240,7 +267,7 @@ impl Observer {
     fn tree(&mut self, block: &TreeBlock) {
         for (record, place) in block.records.iter().zip(&block.places) {
             self.tally.row = place.row;
-            self.casters.top.read(record, &mut self.tally);
+            self.against.casters.top.read(record, &mut self.tally);
             self.tally.close_row();
         }
     }
@@ -338,11 +365,7 @@ struct Tally {
     exploded: Vec<String>,
     signatures: Signatures,
     row: u64,
-    keys_max: usize,
-    nested_keys_max: usize,
-    rules: BTreeMap<String, ColumnRules>,
-    required: Vec<String>,
-    nulls: Vec<String>,
+    against: Arc<Yardstick>,
 }
 
 impl Tally {
@@ -350,8 +373,8 @@ impl Tally {
         let prefix = &self.paths[record];
         let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         let none = ColumnRules::default();
-        let rules = if collides.is_some() { &none } else { self.rules.get(&path).unwrap_or(&none) };
-        let must = collides.is_none() && self.required.contains(&path);
+        let rules = if collides.is_some() { &none } else { self.against.rules.get(&path).unwrap_or(&none) };
+        let must = collides.is_none() && self.against.required.contains(&path);
         let node = self.facts.len();
         self.unknown.push(UnknownColumn {
             record,
@@ -361,7 +384,7 @@ impl Tally {
             collides,
             position,
             checks: Checks::new(&path, rules)?,
-            nulls: NullTokens::new(rules.null_tokens.as_deref().unwrap_or(&self.nulls)),
+            nulls: NullTokens::new(rules.null_tokens.as_deref().unwrap_or(&self.against.nulls)),
             must,
             last_value_row: u64::MAX,
             path: path.clone(),
@@ -470,7 +493,7 @@ impl Judge for Tally {
         let known = self.places.get(&record).and_then(|keys| keys.get(key)).copied();
         let at = match known {
             Some(at) => at,
-            None if self.places.get(&record).is_some_and(|keys| keys.len() >= self.keys_max) => {
+            None if self.places.get(&record).is_some_and(|keys| keys.len() >= self.against.keys_max) => {
                 let path = &self.paths[record];
                 if !self.exploded.contains(path) {
                     self.exploded.push(path.clone());
@@ -483,7 +506,7 @@ impl Judge for Tally {
                 Err(_) => return,
             },
         };
-        let nested_keys_max = self.nested_keys_max;
+        let nested_keys_max = self.against.nested_keys_max;
         let column = &mut self.unknown[at];
         column.inference.push_json(self.row, value, nested_keys_max);
         if matches!(value, JsonValue::Null) {

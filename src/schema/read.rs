@@ -23,7 +23,7 @@ use super::matching::unique_names;
 use super::options::ColumnRules;
 use super::plan::{Disposition, PLAN_VERSION, ReadPlan};
 use super::reading::Value;
-use super::shape::RecordShape;
+use super::shape::{Field, RecordShape, Shape};
 use super::source_text::SourceText;
 
 /// Name of the map of unregistered values.
@@ -109,8 +109,9 @@ impl RowCounts {
     }
 }
 
-/// Reads the blocks of one file by its plan. `new`, then every block in file order, then `counts`.
-pub struct TypedReader {
+/// A read plan made ready: what is the same for every file that is read by it.
+pub struct Typing {
+    header: Vec<String>,
     casters: Casters,
     table: Table,
     positions: Vec<Option<usize>>,
@@ -121,25 +122,23 @@ pub struct TypedReader {
     rescued: bool,
     shape: RecordShape,
     schema: SchemaRef,
+    /// Of a file that was not begun.
     dedupe: Option<Dedupe>,
     source_text: SourceText,
-    counts: RowCounts,
 }
 
-impl TypedReader {
-    /// `header` is the reader's header, empty for JSON.
-    ///
+impl Typing {
     /// # Errors
-    /// The plan is of another version, another file or damaged.
-    pub fn new(plan: &ReadPlan, header: &[String]) -> Result<Self, PlanError> {
+    /// The plan is of another version or damaged.
+    pub fn new(plan: &ReadPlan) -> Result<Self, PlanError> {
         if plan.plan_version != PLAN_VERSION {
             return Err(PlanError::Version { found: plan.plan_version });
         }
         let shape = avro::record_from_json(&plan.schema).map_err(PlanError::Schema)?;
-        if unique_names(header) != plan.header || plan.positions.len() != shape.fields.len() || plan.n_registered > shape.fields.len() {
+        if plan.positions.len() != shape.fields.len() || plan.n_registered > shape.fields.len() {
             return Err(PlanError::Header);
         }
-        let in_header = |p: usize| p < header.len();
+        let in_header = |p: usize| p < plan.header.len();
         if !plan.positions.iter().flatten().all(|p| in_header(*p)) || !plan.rescued_positions.iter().all(|(p, _)| in_header(*p)) {
             return Err(PlanError::Header);
         }
@@ -167,6 +166,7 @@ impl TypedReader {
         }
         let by_key = table.sensitive.clone();
         Ok(Self {
+            header: plan.header.clone(),
             casters,
             table,
             positions: plan.positions.clone(),
@@ -178,18 +178,7 @@ impl TypedReader {
             schema: Arc::new(Schema::new(fields)),
             dedupe,
             source_text: SourceText { by_place: sensitive, by_key },
-            counts: RowCounts::default(),
         })
-    }
-
-    /// Looks for duplicates among the rows of other files too.
-    pub fn share(&mut self, dedupe: Dedupe) {
-        self.dedupe = Some(dedupe);
-    }
-
-    /// What [`TypedReader::share`] lent, with the rows of this file.
-    pub fn into_dedupe(self) -> Option<Dedupe> {
-        self.dedupe
     }
 
     /// Puts rows together for letters.
@@ -197,111 +186,18 @@ impl TypedReader {
         &self.source_text
     }
 
-    /// Schema of all batches.
-    pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    /// Counts so far.
-    pub fn counts(&self) -> RowCounts {
-        self.counts
-    }
-
-    /// Types the next block.
-    ///
-    /// # Errors
-    /// [`AssembleError`]: a broken promise of this module.
-    pub fn push(&mut self, block: &Block) -> Result<TypedBlock, AssembleError> {
-        let (unreadable, places) = match block {
-            Block::Text(b) => (&b.bad, &b.places),
-            Block::Tree(b) => (&b.bad, &b.places),
+    /// Casts every value of a block: what of its typing depends on nothing before it.
+    pub fn cast(&self, block: &Block) -> Cast {
+        let n_rows = match block {
+            Block::Text(b) => b.places.len(),
+            Block::Tree(b) => b.places.len(),
         };
-        let mut work = Work::new(self, places.len());
+        let mut work = Work::new(self, block, n_rows);
         match block {
             Block::Text(block) => self.text(block, &mut work),
             Block::Tree(block) => self.tree(block, &mut work),
         }
-        let mut bad: Vec<BadRow> = unreadable.iter().map(|r| self.unreadable(r)).collect();
-        for (i, fault) in work.faults.iter().enumerate() {
-            if let Some(fault) = fault {
-                bad.push(BadRow {
-                    place: places[i],
-                    reason: fault.reason,
-                    code: fault.code,
-                    path: fault.path.clone(),
-                    detail: fault.detail.clone(),
-                    source: self.source_text.of(block, i),
-                });
-            }
-        }
-        self.assemble(block, places, work, bad)
-    }
-
-    fn assemble(&mut self, block: &Block, places: &[Place], mut work: Work, mut bad: Vec<BadRow>) -> Result<TypedBlock, AssembleError> {
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        for builder in &mut work.builders {
-            columns.push(builder.finish()?);
-        }
-        for raw in work.raw {
-            columns.push(Arc::new(StringArray::from(raw)));
-        }
-        if let Some(rescued) = work.rescued {
-            columns.push(rescued_array(&rescued)?);
-        }
-        let mut batch = if columns.is_empty() {
-            // No column at all: rows still count.
-            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(places.len()));
-            RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?
-        } else {
-            RecordBatch::try_new(self.schema.clone(), columns)?
-        };
-        let mut rows: Vec<usize> = (0..places.len()).collect();
-        if work.faults.iter().any(Option::is_some) {
-            rows.retain(|i| work.faults[*i].is_none());
-            let keep: BooleanArray = work.faults.iter().map(|f| Some(f.is_none())).collect();
-            batch = filter_record_batch(&batch, &keep)?;
-        }
-        let mut n_deduplicated = 0;
-        if let Some(dedupe) = &mut self.dedupe {
-            let verdicts = dedupe.judge(&batch)?;
-            if verdicts.iter().any(|v| *v != Verdict::Land) {
-                for (i, verdict) in rows.iter().zip(&verdicts) {
-                    let reason = match verdict {
-                        Verdict::Land => continue,
-                        Verdict::Drop => {
-                            n_deduplicated += 1;
-                            continue;
-                        }
-                        Verdict::Repeated => ReasonCode::DuplicateRows,
-                        Verdict::Conflicting => ReasonCode::ConflictingDuplicate,
-                    };
-                    self.counts.by_duplicates += 1;
-                    let source = self.source_text.of(block, *i);
-                    let detail = "another row of the same key came first".to_owned();
-                    bad.push(BadRow { place: places[*i], reason, code: None, path: String::new(), detail, source });
-                }
-                let keep: BooleanArray = verdicts.iter().map(|v| Some(*v == Verdict::Land)).collect();
-                let mut kept = verdicts.iter();
-                rows.retain(|_| kept.next() == Some(&Verdict::Land));
-                batch = filter_record_batch(&batch, &keep)?;
-            }
-        }
-        bad.sort_by_key(|b| b.place.row);
-        let n_unreadable = match block {
-            Block::Text(b) => b.bad.len(),
-            Block::Tree(b) => b.bad.len(),
-        };
-        self.counts.physical += (places.len() + n_unreadable) as u64;
-        self.counts.landed += rows.len() as u64;
-        self.counts.quarantined += bad.len() as u64;
-        self.counts.deduplicated += n_deduplicated;
-        self.counts.rejecting = self.dedupe.as_ref().map_or(0, |d| d.rejecting);
-        debug_assert_eq!(
-            self.counts.physical,
-            self.counts.landed + self.counts.quarantined + self.counts.deduplicated,
-            "every record lands, is quarantined or is deduplicated"
-        );
-        Ok(TypedBlock { batch, rows: rows.iter().map(|i| places[*i].row).collect(), at: rows, bad, n_deduplicated })
+        Cast(work)
     }
 
     fn text(&self, block: &TextBlock, work: &mut Work) {
@@ -370,11 +266,151 @@ impl TypedReader {
             }
         }
     }
+}
+
+/// Reads the blocks of one file by its plan. `new`, then every block in file order, then `counts`.
+pub struct TypedReader {
+    typing: Arc<Typing>,
+    dedupe: Option<Dedupe>,
+    counts: RowCounts,
+}
+
+impl TypedReader {
+    /// `header` is the reader's header, empty for JSON; `rows` are expected.
+    ///
+    /// # Errors
+    /// The plan is of another file.
+    pub fn new(typing: &Arc<Typing>, header: &[String], rows: u64) -> Result<Self, PlanError> {
+        if unique_names(header) != typing.header {
+            return Err(PlanError::Header);
+        }
+        let mut dedupe = typing.dedupe.clone();
+        if let Some(dedupe) = &mut dedupe {
+            dedupe.reserve(rows);
+        }
+        Ok(Self { typing: Arc::clone(typing), dedupe, counts: RowCounts::default() })
+    }
+
+    /// Looks for duplicates among the rows of other files too.
+    pub fn share(&mut self, dedupe: Dedupe) {
+        self.dedupe = Some(dedupe);
+    }
+
+    /// What [`TypedReader::share`] lent, with the rows of this file.
+    pub fn into_dedupe(self) -> Option<Dedupe> {
+        self.dedupe
+    }
+
+    /// Counts so far.
+    pub fn counts(&self) -> RowCounts {
+        self.counts
+    }
+
+    /// Types the next block.
+    ///
+    /// # Errors
+    /// [`AssembleError`]: a broken promise of this module.
+    pub fn push(&mut self, block: &Block) -> Result<TypedBlock, AssembleError> {
+        let cast = self.typing.cast(block);
+        self.settle(block, cast)
+    }
+
+    /// Puts the rows of the next block together, looks for duplicates and counts.
+    ///
+    /// # Errors
+    /// [`AssembleError`]: a broken promise of this module.
+    pub fn settle(&mut self, block: &Block, Cast(work): Cast) -> Result<TypedBlock, AssembleError> {
+        let (unreadable, places) = match block {
+            Block::Text(b) => (&b.bad, &b.places),
+            Block::Tree(b) => (&b.bad, &b.places),
+        };
+        let mut bad: Vec<BadRow> = unreadable.iter().map(|r| self.unreadable(r)).collect();
+        for (i, fault) in work.faults.iter().enumerate() {
+            if let Some(fault) = fault {
+                bad.push(BadRow {
+                    place: places[i],
+                    reason: fault.reason,
+                    code: fault.code,
+                    path: fault.path.clone(),
+                    detail: fault.detail.clone(),
+                    source: self.typing.source_text.of(block, i),
+                });
+            }
+        }
+        self.assemble(block, places, work, bad)
+    }
+
+    fn assemble(&mut self, block: &Block, places: &[Place], mut work: Work, mut bad: Vec<BadRow>) -> Result<TypedBlock, AssembleError> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.typing.schema.fields().len());
+        for builder in &mut work.builders {
+            columns.push(builder.finish()?);
+        }
+        for raw in work.raw {
+            columns.push(Arc::new(StringArray::from(raw)));
+        }
+        if let Some(rescued) = work.rescued {
+            columns.push(rescued_array(&rescued)?);
+        }
+        let mut batch = if columns.is_empty() {
+            // No column at all: rows still count.
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(places.len()));
+            RecordBatch::try_new_with_options(self.typing.schema.clone(), columns, &options)?
+        } else {
+            RecordBatch::try_new(self.typing.schema.clone(), columns)?
+        };
+        let mut rows: Vec<usize> = (0..places.len()).collect();
+        if work.faults.iter().any(Option::is_some) {
+            rows.retain(|i| work.faults[*i].is_none());
+            let keep: BooleanArray = work.faults.iter().map(|f| Some(f.is_none())).collect();
+            batch = filter_record_batch(&batch, &keep)?;
+        }
+        let mut n_deduplicated = 0;
+        if let Some(dedupe) = &mut self.dedupe {
+            let verdicts = dedupe.judge(&batch)?;
+            if verdicts.iter().any(|v| *v != Verdict::Land) {
+                for (i, verdict) in rows.iter().zip(&verdicts) {
+                    let reason = match verdict {
+                        Verdict::Land => continue,
+                        Verdict::Drop => {
+                            n_deduplicated += 1;
+                            continue;
+                        }
+                        Verdict::Repeated => ReasonCode::DuplicateRows,
+                        Verdict::Conflicting => ReasonCode::ConflictingDuplicate,
+                    };
+                    self.counts.by_duplicates += 1;
+                    let source = self.typing.source_text.of(block, *i);
+                    let detail = "another row of the same key came first".to_owned();
+                    bad.push(BadRow { place: places[*i], reason, code: None, path: String::new(), detail, source });
+                }
+                let keep: BooleanArray = verdicts.iter().map(|v| Some(*v == Verdict::Land)).collect();
+                let mut kept = verdicts.iter();
+                rows.retain(|_| kept.next() == Some(&Verdict::Land));
+                batch = filter_record_batch(&batch, &keep)?;
+            }
+        }
+        bad.sort_by_key(|b| b.place.row);
+        let n_unreadable = match block {
+            Block::Text(b) => b.bad.len(),
+            Block::Tree(b) => b.bad.len(),
+        };
+        self.counts.physical += (places.len() + n_unreadable) as u64;
+        self.counts.landed += rows.len() as u64;
+        self.counts.quarantined += bad.len() as u64;
+        self.counts.deduplicated += n_deduplicated;
+        self.counts.rejecting = self.dedupe.as_ref().map_or(0, |d| d.rejecting);
+        debug_assert_eq!(
+            self.counts.physical,
+            self.counts.landed + self.counts.quarantined + self.counts.deduplicated,
+            "every record lands, is quarantined or is deduplicated"
+        );
+        Ok(TypedBlock { batch, rows: rows.iter().map(|i| places[*i].row).collect(), at: rows, bad, n_deduplicated })
+    }
 
     fn unreadable(&self, record: &BadRecord) -> BadRow {
         let mut source = record.source.clone();
         source.truncate(SOURCE_TEXT_MAX);
-        if self.source_text.by_place.iter().any(|s| *s) {
+        if self.typing.source_text.by_place.iter().any(|s| *s) {
             source = b"[redacted]".to_vec();
         }
         BadRow { place: record.place, reason: record.reason, code: None, path: String::new(), detail: record.detail.clone(), source }
@@ -394,6 +430,9 @@ fn rescued_array(rows: &[Vec<(String, String)>]) -> Result<ArrayRef, ArrowError>
     Ok(Arc::new(builder.finish()))
 }
 
+/// Values of one block, cast by [`Typing::cast`], for [`TypedReader::settle`].
+pub struct Cast(Work);
+
 /// Columns under construction.
 struct Work {
     builders: Vec<ColumnBuilder>,
@@ -403,11 +442,19 @@ struct Work {
 }
 
 impl Work {
-    fn new(reader: &TypedReader, n_rows: usize) -> Self {
+    fn new(typing: &Typing, block: &Block, n_rows: usize) -> Self {
+        let bytes = |position: Option<usize>| match (block, position) {
+            (Block::Text(block), Some(p)) if p < block.width => (0..block.rows()).map(|row| block.cell(row, p).len()).sum(),
+            _ => 0,
+        };
+        let builder = |(field, position): (&Field, &Option<usize>)| {
+            let bytes = if matches!(field.shape, Shape::String | Shape::Enum(_) | Shape::Bytes) { bytes(*position) } else { 0 };
+            ColumnBuilder::new(&field.shape, n_rows, bytes)
+        };
         Self {
-            builders: reader.shape.fields.iter().map(|f| ColumnBuilder::new(&f.shape)).collect(),
-            raw: vec![vec![None; n_rows]; reader.n_raw],
-            rescued: reader.rescued.then(|| vec![Vec::new(); n_rows]),
+            builders: typing.shape.fields.iter().zip(&typing.positions).map(builder).collect(),
+            raw: vec![vec![None; n_rows]; typing.n_raw],
+            rescued: typing.rescued.then(|| vec![Vec::new(); n_rows]),
             faults: vec![None; n_rows],
         }
     }

@@ -1,16 +1,17 @@
 //! What the tests of this room share: shapes, blocks and whole files in a few words.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{BadRecord, Block, JsonValue, Place, TextBlock, TextCell, TreeBlock};
 use crate::format::options::SourceOptions;
 
 use super::drift::{Drift, DriftInput, Pending, RegisteredSchema, classify};
-use super::observe::{Observation, Observer};
+use super::observe::{Observation, Observer, Yardstick};
 use super::options::SchemaOptions;
 use super::plan::ReadPlan;
-use super::read::{BadRow, RowCounts, TypedBlock, TypedReader};
+use super::read::{BadRow, RowCounts, TypedBlock, TypedReader, Typing};
 use super::shape::{EnumShape, Field, Item, RecordShape, Shape, TimeUnit, ZoneKind};
 
 /// `id:long! age:int? tags:array<string>? kind:enum(A|B=A)!`; `!` must have a value, `?` may be null.
@@ -145,7 +146,8 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn observe(registered: Option<&RecordShape>, options: &SchemaOptions, source: &SourceOptions, file: &File) -> Observation {
-    let mut observer = Observer::new(registered, options, source, &file.header).expect("rules are valid");
+    let yardstick = Arc::new(Yardstick::new(registered, options, source).expect("rules are valid"));
+    let mut observer = Observer::new(&yardstick, &file.header).expect("rules are valid");
     for block in &file.blocks {
         observer.push(block);
     }
@@ -181,7 +183,8 @@ pub(crate) fn run(
         let text = serde_json::to_string(plan).expect("plans are plain data");
         let read_back: ReadPlan = serde_json::from_str(&text).expect("plans read back");
         assert_eq!(&read_back, plan, "a plan survives its text form");
-        let mut reader = TypedReader::new(&read_back, &file.header).expect("own plans can be executed");
+        let typing = Arc::new(Typing::new(&read_back).expect("own plans can be executed"));
+        let mut reader = TypedReader::new(&typing, &file.header, read_back.expected.physical).expect("own plans fit their file");
         for block in &file.blocks {
             let typed = reader.push(block).expect("typed rows fit their schema");
             bad.extend(typed.bad.iter().cloned());

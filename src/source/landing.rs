@@ -254,5 +254,5 @@ struct Unread<'a> {
 fn digest(parts: &[&[u8]]) -> String {
     let mut digest = Sha256::new();
     parts.iter().for_each(|part| digest.update(part));
-    digest.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+    hex::encode(&digest.finalize()[..16])
 }

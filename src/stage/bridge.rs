@@ -5,8 +5,8 @@
 //! landings. A source that does not answer waits on its own; it holds no other up. A record on the
 //! control topic whose key names a source makes it due at once.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -25,12 +25,15 @@ use crate::pipeline::work::Work;
 use crate::source::file::{Cursor, FilePage, Item, LINE_BYTES_MAX, NoticeFile};
 use crate::source::landing::{Intake, Origin, RefusedManifest, Sender, landed, unparsed};
 use crate::source::listing::{self, Listing, PAGE_OBJECTS, Page, PageNumber};
+use crate::stage::bridge::listed_once::ListedOnce;
 use crate::stage::inbox::{Dropped, Inbox, Task};
 use crate::stage::{Decision, OnPoison, Stage, StageError, Verdict};
 use crate::state::{Change, View};
 use crate::telemetry::fact::Fact;
 use crate::wire::codec::CodecError;
 use crate::wire::records::{FORMAT_VERSION, LandedObject};
+
+pub mod listed_once;
 
 /// An unfinished last line that stands still this long is judged as it is.
 const TORN_PATIENCE: Span = Span::from_secs(10);
@@ -60,68 +63,6 @@ pub enum SourcesError {
     Twice { name: String },
     #[error("{name:?} is no name of a source: it is empty or contains /")]
     Name { name: String },
-}
-
-/// Which sources this process has read to their end since it started, for `--until-idle`. A source
-/// another replica owns stays outstanding here.
-#[derive(Debug, Default)]
-pub struct ListedOnce {
-    sources: Mutex<BTreeMap<String, Listed>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listed {
-    NotBegun,
-    /// Rounds that were complete when this process first read the source.
-    Since(u64),
-    Once,
-}
-
-impl ListedOnce {
-    /// Names of sources not yet read to their end, sorted.
-    pub fn outstanding(&self) -> Vec<String> {
-        self.with(|all| all.iter().filter(|(_, l)| **l != Listed::Once).map(|(name, _)| name.clone()).collect())
-    }
-
-    /// Every source was read to its end, and what it held is committed.
-    pub fn is_complete(&self) -> bool {
-        self.outstanding().is_empty()
-    }
-
-    /// Another replica has read `name` to its end since this process started.
-    pub fn read_elsewhere(&self, name: &str) {
-        self.with(|all| {
-            if let Some(listed) = all.get_mut(name) {
-                *listed = Listed::Once;
-            }
-        });
-    }
-
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Listed>) -> T) -> T {
-        f(&mut self.sources.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn is_fresh(&self, name: &str) -> bool {
-        self.with(|all| all.get(name) == Some(&Listed::NotBegun))
-    }
-
-    fn began(&self, name: &str, rounds: u64) {
-        self.with(|all| {
-            if let Some(listed @ Listed::NotBegun) = all.get_mut(name) {
-                *listed = Listed::Since(rounds);
-            }
-        });
-    }
-
-    fn committed(&self, name: &str, rounds: u64) {
-        self.with(|all| {
-            if let Some(listed) = all.get_mut(name)
-                && matches!(listed, Listed::Since(at) if rounds > *at)
-            {
-                *listed = Listed::Once;
-            }
-        });
-    }
 }
 
 /// The stage.
@@ -226,17 +167,17 @@ impl Bridge {
     /// # Errors
     /// `Twice` and `Name`: names are keys of state.
     pub fn new(intake: Intake, sources: Vec<PullSource>, work: Work) -> Result<Self, SourcesError> {
-        let mut listed = BTreeMap::new();
+        let mut names = BTreeSet::new();
         for source in &sources {
             let name = source.name.clone();
             if name.is_empty() || name.contains('/') {
                 return Err(SourcesError::Name { name });
             }
-            if listed.insert(name.clone(), Listed::NotBegun).is_some() {
+            if !names.insert(name.clone()) {
                 return Err(SourcesError::Twice { name });
             }
         }
-        let listed = Arc::new(ListedOnce { sources: Mutex::new(listed) });
+        let listed = Arc::new(ListedOnce::of(names));
         Ok(Self { intake, sources, listed, work, page_objects: PAGE_OBJECTS })
     }
 

@@ -15,10 +15,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::broker::Record;
+use crate::contract::model::Contract;
 use crate::domain::names::{SchemaId, StageName, Subject as SubjectName};
 use crate::domain::position::Partition;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
+use crate::format::block::FileRefusal;
 use crate::format::reader::ReadError;
 use crate::pipeline::outlet::Placed;
 use crate::pipeline::topics::Topic;
@@ -32,12 +34,15 @@ use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::evolutions::{Evolutions, count, counted};
 use crate::stage::letters::{Charge, Clerk, DRIFT_CLASSIFIED, RowCounts, State, Subject, headers};
-use crate::stage::reading::{Content, FilePlan, Observed, Question, observe};
+use crate::stage::reading::{Against, Content, FilePlan, Observed, Question, observe};
 use crate::stage::{Decision, Stage, StageError, Step, Verdict};
 use crate::state::{Change, View};
 use crate::wire::codec::CodecError;
 use crate::wire::long;
 use crate::wire::records::{ClassifiedObject, FORMAT_VERSION, ValidatedObject};
+
+/// Contracts times registered schemas that are held ready.
+const READY_MAX: usize = 1_000;
 
 pub struct Classify {
     pub catalog: Arc<Catalog>,
@@ -45,8 +50,8 @@ pub struct Classify {
     pub registry: Arc<dyn SchemaRegistry>,
     pub clerk: Clerk,
     pub work: Work,
-    /// Parsed schemas by id; they never change.
-    pub shapes: Mutex<HashMap<SchemaId, Arc<RegisteredSchema>>>,
+    /// Made ready, by contract and registered schema; what either names never changes.
+    pub against: Mutex<HashMap<(String, Option<SchemaId>), Arc<Against>>>,
     pub evolutions: Evolutions,
 }
 
@@ -91,6 +96,12 @@ pub enum Facts {
     Rejected(Rejected),
 }
 
+impl From<FileRefusal> for Facts {
+    fn from(refusal: FileRefusal) -> Self {
+        Facts::Rejected(Rejected { reason: refusal.reason, detail: refusal.detail, evidence: None, rows: 0 })
+    }
+}
+
 /// What the day's limit on schema versions needs to know.
 #[derive(Debug, Default)]
 pub struct Budget {
@@ -111,54 +122,62 @@ fn intent_key(input: &ValidatedObject) -> Vec<u8> {
     format!("intent/{}/{}", input.admitted.landing_partition, input.admitted.landing_offset).into_bytes()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 impl Classify {
-    fn parsed(&self, latest: &Registered) -> Result<Arc<RegisteredSchema>, StageError> {
-        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = shapes.get(&latest.id) {
-            return Ok(Arc::clone(known));
+    /// What files of a contract are compared with; a rule of the contract that cannot be used refuses them all.
+    fn against(
+        &self,
+        hash: &str,
+        contract: &Contract,
+        latest: Option<&Registered>,
+    ) -> Result<Result<Arc<Against>, FileRefusal>, StageError> {
+        let mut ready = self.against.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (hash.to_owned(), latest.map(|l| l.id));
+        if let Some(known) = ready.get(&at) {
+            return Ok(Ok(Arc::clone(known)));
         }
-        let shape = avro::record_from_text(&latest.schema)
-            .map_err(|e| StageError::Broken { detail: format!("registered schema {}: {e}", latest.id.0) })?;
-        let parsed = Arc::new(RegisteredSchema { version: latest.version.0, shape });
-        shapes.insert(latest.id, Arc::clone(&parsed));
-        Ok(parsed)
+        let parsed = |latest: &Registered| {
+            let shape = avro::record_from_text(&latest.schema);
+            let shape = shape.map_err(|e| StageError::Broken { detail: format!("registered schema {}: {e}", latest.id.0) })?;
+            Ok::<_, StageError>(RegisteredSchema { version: latest.version.0, shape })
+        };
+        let against = match Against::new(contract, latest.map(parsed).transpose()?) {
+            Ok(against) => Arc::new(against),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if ready.len() >= READY_MAX {
+            ready.clear();
+        }
+        ready.insert(at, Arc::clone(&against));
+        Ok(Ok(against))
     }
 
     async fn pass(
         &self,
         input: &ValidatedObject,
         dataset: &Arc<Dataset>,
-        registered: Option<Arc<RegisteredSchema>>,
+        against: &Arc<Against>,
         evolution_refused: bool,
     ) -> Result<Result<Observed, Facts>, StageError> {
         let content = match self.buckets.read(&input.admitted).await? {
             Found::Gone(why) => return Ok(Err(Facts::Gone(why))),
             Found::There(found) => Content::of(found).await?,
         };
-        let (dataset, key) = (Arc::clone(dataset), input.admitted.key.clone());
+        let (dataset, against, key) = (Arc::clone(dataset), Arc::clone(against), input.admitted.key.clone());
         let observed = self
             .work
             .on(long::count(input.admitted.size))
-            .run(move || {
-                observe(content, &Question { contract: &dataset.contract, registered: registered.as_deref(), evolution_refused, key: &key })
-            })
+            .run(move || observe(content, &Question { contract: &dataset.contract, against: &against, evolution_refused, key: &key }))
             .await?;
         match observed {
             Ok(observed) => Ok(Ok(observed)),
-            Err(ReadError::Refused(refusal)) => {
-                Ok(Err(Facts::Rejected(Rejected { reason: refusal.reason, detail: refusal.detail, evidence: None, rows: 0 })))
-            }
+            Err(ReadError::Refused(refusal)) => Ok(Err(refusal.into())),
             Err(ReadError::Input(e)) => Err(StageError::Store(object_store::Error::Generic { store: "landing", source: Box::new(e) })),
         }
     }
 
     fn judged(&self, input: &ValidatedObject, dataset: &Dataset, observed: &Observed) -> Facts {
         let drift = &observed.drift;
-        let sha256 = hex(&observed.totals.sha256);
+        let sha256 = hex::encode(observed.totals.sha256);
         let record = observed.record(
             &format!("{}/{}", input.admitted.bucket, input.admitted.key),
             input.admitted.version_id.clone(),
@@ -240,8 +259,11 @@ impl Stage for Classify {
                 return Ok(Facts::Accepted(accepted));
             }
         }
-        let registered = versions.last().map(|latest| self.parsed(latest)).transpose()?;
-        let mut observed = match self.pass(input, &dataset, registered.clone(), false).await? {
+        let against = match self.against(&input.contract_hash, &dataset.contract, versions.last())? {
+            Ok(against) => against,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        let mut observed = match self.pass(input, &dataset, &against, false).await? {
             Ok(observed) => observed,
             Err(facts) => return Ok(facts),
         };
@@ -253,7 +275,7 @@ impl Stage for Classify {
                 Err(e) => return Err(unreachable(e)),
             };
             if refused {
-                observed = match self.pass(input, &dataset, registered, true).await? {
+                observed = match self.pass(input, &dataset, &against, true).await? {
                     Ok(observed) => observed,
                     Err(facts) => return Ok(facts),
                 };

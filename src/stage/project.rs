@@ -53,7 +53,7 @@ pub fn letter_json(l: &QuarantineLetter, rows: Option<&str>) -> Value {
         "version": l.token, "generation": l.generation, "run_id": l.run_id, "replay_id": l.replay_id, "stage": l.stage, "reason": l.reason,
         "detail": l.detail, "remedy": l.remedy, "whole_object": l.whole_object, "rows_quarantined": l.rows_quarantined, "reasons": l.reasons,
         "rows": rows, "samples": l.samples.iter().map(|s| unfolded(s)).collect::<Vec<_>>(), "evidence": unfolded(&l.evidence),
-        "contract_hash": l.contract_hash, "raw_base16": l.raw.as_ref().map(|r| r.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        "contract_hash": l.contract_hash, "raw_base16": l.raw.as_ref().map(hex::encode),
         "at": Timestamp::from_millis(l.at).to_string(),
     })
 }

@@ -3,6 +3,7 @@
 //! Shared by the stages and by `lakegate check`, so that offline and online verdicts cannot differ.
 
 use std::io::{self, Read, Seek, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -17,15 +18,16 @@ use crate::format::block::{FileEvent, FileRefusal};
 use crate::format::options::{Compression, Encoding, Format, SourceOptions};
 use crate::format::reader::{ReadError, open};
 use crate::format::resolved::{ExpectedColumn, ExpectedKind, Hint, JsonStyle, Newline, Resolved, Totals};
+use crate::schema::checks::RuleError;
 use crate::schema::dedupe::Dedupe;
 use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
-use crate::schema::observe::Observer;
+use crate::schema::observe::{Observer, Yardstick};
 use crate::schema::options::OnBadRow;
 use crate::schema::plan::ReadPlan;
-use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader};
+use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader, Typing};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::resolve::measured;
-use crate::schema::shape::Shape;
+use crate::schema::shape::{Field, Shape};
 use crate::stage::ahead::ahead;
 use crate::stage::spool::temporary;
 
@@ -126,7 +128,7 @@ impl Observed {
                 header: csv.header,
             }
         });
-        let sha256 = Some(self.totals.sha256.iter().map(|b| format!("{b:02x}")).collect());
+        let sha256 = Some(hex::encode(self.totals.sha256));
         let facts = FileFacts { file: file.to_owned(), version_id, sha256, dataset: dataset.dataset.to_string(), dialect };
         DecisionRecord::new(facts, &self.drift, Some(RowsRecord::predicted(&self.drift)))
     }
@@ -137,10 +139,34 @@ impl Observed {
     }
 }
 
+/// What files of a contract are compared with while one version of its schema is registered.
+pub struct Against {
+    registered: Option<RegisteredSchema>,
+    yardstick: Arc<Yardstick>,
+    /// Registered columns in order: the prior of detection.
+    expected: Option<Arc<[ExpectedColumn]>>,
+}
+
+impl Against {
+    /// # Errors
+    /// A rule of the contract cannot be used; lint finds it first.
+    pub fn new(contract: &Contract, registered: Option<RegisteredSchema>) -> Result<Self, FileRefusal> {
+        let shape = registered.as_ref().map(|r| &r.shape);
+        let yardstick = Yardstick::new(shape, &contract.schema, &contract.source).map_err(|e| unusable(&e))?;
+        let column = |f: &Field| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) };
+        let expected = shape.map(|s| measured(s, &contract.schema.resolve).fields.iter().map(column).collect());
+        Ok(Self { yardstick: Arc::new(yardstick), expected, registered })
+    }
+}
+
+fn unusable(rule: &RuleError) -> FileRefusal {
+    FileRefusal { reason: ReasonCode::ContractMissing, detail: format!("a rule of the contract cannot be used: {rule}") }
+}
+
 /// What is asked of one file.
 pub struct Question<'a> {
     pub contract: &'a Contract,
-    pub registered: Option<&'a RegisteredSchema>,
+    pub against: &'a Against,
     /// The registry refused what this file needs.
     pub evolution_refused: bool,
     pub key: &'a str,
@@ -213,20 +239,12 @@ impl<R: Read> Read for Digested<R> {
 
 /// `resolved`: read exactly so, nothing is detected.
 fn observe_as<R: Read + Send>(input: R, question: &Question<'_>, resolved: Option<Resolved>) -> Result<Observed, ReadError> {
-    let contract = question.contract;
-    let shape = question.registered.map(|r| &r.shape);
-    let measured = shape.map(|s| measured(s, &contract.schema.resolve));
-    let expected = measured.map(|s| s.fields.iter().map(|f| ExpectedColumn { name: f.name.clone(), kind: kind(&f.shape) }).collect());
+    let Question { contract, against, .. } = question;
     let suffix = if resolved.is_none() { suffix(question.key) } else { None };
-    let hint = Hint { expected, resolved, suffix };
+    let hint = Hint { expected: against.expected.clone(), resolved, suffix };
     let mut reader = open(input, &contract.source, &hint)?;
-    let header = reader.resolved().header.clone();
-    let mut observer = Observer::new(shape, &contract.schema, &contract.source, &header).map_err(|e| {
-        ReadError::Refused(FileRefusal {
-            reason: ReasonCode::ContractMissing,
-            detail: format!("a rule of the contract cannot be used: {e}"),
-        })
-    })?;
+    let observer = Observer::new(&against.yardstick, &reader.resolved().header);
+    let mut observer = observer.map_err(|e| ReadError::Refused(unusable(&e)))?;
     ahead(
         || reader.next_block(),
         |block| {
@@ -239,7 +257,7 @@ fn observe_as<R: Read + Send>(input: R, question: &Question<'_>, resolved: Optio
     // What was not detected is no surprise.
     let events = if hint.resolved.is_some() { Vec::new() } else { reader.events().to_vec() };
     let drift = classify(&DriftInput {
-        registered: question.registered,
+        registered: against.registered.as_ref(),
         pending: None,
         options: &contract.schema,
         null_tokens: &contract.source.csv.null_tokens,
@@ -260,49 +278,72 @@ pub enum PlannedError {
     Broken(String),
 }
 
-/// Reads a file by its plan, handing every block of typed rows to `each`. With `seen`, duplicates are looked
-/// for there, and the file's rows are added to it.
-///
-/// # Errors
-/// Those of reading; `Broken` when the plan does not fit the file or counts differ from what was observed.
-pub fn read<R: Read + Send>(
-    input: R,
-    plan: &FilePlan,
-    source: &SourceOptions,
-    seen: &mut Option<Dedupe>,
-    mut each: impl FnMut(&TypedBlock, Origin<'_>) -> Result<(), String>,
-) -> Result<RowCounts, PlannedError> {
-    let hint = Hint { expected: None, resolved: Some(plan.resolved.clone()), suffix: None };
-    let mut reader = match open(input, source, &hint) {
-        // It was accepted as empty, and still is.
-        Err(ReadError::Refused(r)) if r.reason == ReasonCode::EmptyFile && plan.plan.expected.physical == 0 => {
-            return Ok(RowCounts::default());
+/// A file plan made ready, for all files that share it.
+pub struct Planned {
+    file: FilePlan,
+    typing: Arc<Typing>,
+}
+
+impl Planned {
+    /// # Errors
+    /// `Broken` when this program cannot execute the plan.
+    pub fn new(file: FilePlan) -> Result<Self, PlannedError> {
+        let typing = Typing::new(&file.plan).map_err(|e| PlannedError::Broken(e.to_string()))?;
+        Ok(Self { file, typing: Arc::new(typing) })
+    }
+
+    pub fn plan(&self) -> &ReadPlan {
+        &self.file.plan
+    }
+
+    /// Reads a file, handing every block of typed rows to `each`. With `seen`, duplicates are looked
+    /// for there, and the file's rows are added to it.
+    ///
+    /// # Errors
+    /// Those of reading; `Broken` when the plan does not fit the file or counts differ from what was observed.
+    pub fn read<R: Read + Send>(
+        &self,
+        input: R,
+        source: &SourceOptions,
+        seen: &mut Option<Dedupe>,
+        mut each: impl FnMut(&TypedBlock, Origin<'_>) -> Result<(), String>,
+    ) -> Result<RowCounts, PlannedError> {
+        let expected = &self.file.plan.expected;
+        let hint = Hint { expected: None, resolved: Some(self.file.resolved.clone()), suffix: None };
+        let mut reader = match open(input, source, &hint) {
+            // It was accepted as empty, and still is.
+            Err(ReadError::Refused(r)) if r.reason == ReasonCode::EmptyFile && expected.physical == 0 => {
+                return Ok(RowCounts::default());
+            }
+            opened => opened?,
+        };
+        let header = &reader.resolved().header;
+        let mut typed = TypedReader::new(&self.typing, header, expected.physical).map_err(|e| PlannedError::Broken(e.to_string()))?;
+        let is_shared = seen.is_some();
+        if let Some(dedupe) = seen.take() {
+            typed.share(dedupe);
         }
-        opened => opened?,
-    };
-    let header = reader.resolved().header.clone();
-    let mut typed = TypedReader::new(&plan.plan, &header).map_err(|e| PlannedError::Broken(e.to_string()))?;
-    let is_shared = seen.is_some();
-    if let Some(dedupe) = seen.take() {
-        typed.share(dedupe);
+        let source_text = self.typing.source_text();
+        ahead(
+            || {
+                let Some(block) = reader.next_block()? else { return Ok(None) };
+                let cast = self.typing.cast(&block);
+                Ok(Some((block, cast)))
+            },
+            |(block, cast)| {
+                let rows = typed.settle(&block, cast).map_err(|e| PlannedError::Broken(e.to_string()))?;
+                each(&rows, &|row_idx| source_text.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken)
+            },
+        )?;
+        let counts = typed.counts();
+        if is_shared {
+            *seen = typed.into_dedupe();
+        }
+        if !counts.agree_with(&self.file.plan) {
+            return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {expected:?}")));
+        }
+        Ok(counts)
     }
-    let source_text = typed.source_text().clone();
-    ahead(
-        || {
-            let Some(block) = reader.next_block()? else { return Ok(None) };
-            let rows = typed.push(&block).map_err(|e| PlannedError::Broken(e.to_string()))?;
-            Ok(Some((block, rows)))
-        },
-        |(block, rows)| each(&rows, &|row_idx| source_text.origin(&block, &rows, row_idx)).map_err(PlannedError::Broken),
-    )?;
-    let counts = typed.counts();
-    if is_shared {
-        *seen = typed.into_dedupe();
-    }
-    if !counts.agree_with(&plan.plan) {
-        return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {:?}", plan.plan.expected)));
-    }
-    Ok(counts)
 }
 
 /// Why a file does not land though classify let it pass: it could not know of duplicates and of rows that
@@ -344,10 +385,11 @@ mod tests {
     const AVRO: &str = r#"{"type":"record","name":"A","fields":[{"name":"id","type":"long"}]}"#;
 
     /// Rows of a file, or why it is refused; observed and read again.
-    fn told(words: &str, bytes: &[u8], registered: Option<&RegisteredSchema>) -> Result<u64, ReasonCode> {
+    fn told(words: &str, bytes: &[u8], registered: Option<RegisteredSchema>) -> Result<u64, ReasonCode> {
         let contract =
             parse("c.yaml", &format!("dataset: a\nsource: {{ formats: [csv] }}\nschema: {{ identity: [id] }}\n{words}\n")).unwrap();
-        let question = Question { contract: &contract, registered, evolution_refused: false, key: "in/a.csv" };
+        let against = Against::new(&contract, registered).unwrap();
+        let question = Question { contract: &contract, against: &against, evolution_refused: false, key: "in/a.csv" };
         let observed = match observe(bytes, &question) {
             Ok(observed) => observed,
             Err(ReadError::Refused(r)) => return Err(r.reason),
@@ -357,7 +399,7 @@ mod tests {
         assert_eq!(observed.totals.sha256, <[u8; 32]>::from(Sha256::digest(bytes)));
         let Some(plan) = observed.file_plan() else { return Err(observed.drift.reason) };
         let mut rows = 0;
-        let counts = read(bytes, &plan, &contract.source, &mut None, |block, _| {
+        let counts = Planned::new(plan).unwrap().read(bytes, &contract.source, &mut None, |block, _| {
             rows += block.batch.num_rows() as u64;
             Ok(())
         });
@@ -389,7 +431,7 @@ mod tests {
         let empty = Err(ReasonCode::EmptyFile);
         let gzip: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let registered = RegisteredSchema { version: 1, shape: record_from_text(AVRO).unwrap() };
-        for registered in [None, Some(&registered)] {
+        for registered in [None, Some(registered)] {
             for (what, bytes, plain, accept, quarantine) in [
                 ("no bytes", b"".as_slice(), empty, Ok(0), empty),
                 ("nothing in gzip", gzip, empty, Ok(0), empty),
@@ -398,7 +440,7 @@ mod tests {
                 ("a row", b"id\n1\n", Ok(1), Ok(1), Ok(1)),
             ] {
                 for (words, expected) in [("", plain), ("on_empty: accept", accept), ("on_empty: quarantine", quarantine)] {
-                    assert_eq!(told(words, bytes, registered), expected, "{what}, {words:?}, {}", registered.is_some());
+                    assert_eq!(told(words, bytes, registered.clone()), expected, "{what}, {words:?}, {}", registered.is_some());
                 }
             }
         }

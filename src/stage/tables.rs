@@ -18,10 +18,10 @@ use crate::stage::catalog::Dataset;
 use crate::stage::row_letters::LetterBook;
 use crate::stage::spool::{Sink, Written};
 use crate::stage::{Payload, StageError};
-use crate::table::columns::{Provenance, extend};
+use crate::table::columns::{Provenance, extend, with_operational};
 use crate::table::footer::{Footer, FooterObject};
 use crate::table::parquet::{ParquetOptions, TableWriter};
-use crate::table::partition::split;
+use crate::table::partition::{file_schema, split};
 use crate::table::rewrite::{Part, compose};
 use crate::wire::records::{Admitted, BatchPlan};
 
@@ -50,8 +50,20 @@ pub struct Tables<'a> {
     sealed_at: Timestamp,
     /// Compiled once per input schema: members of one plan share it but for raw columns.
     derives: Vec<(SchemaRef, Arc<Derive>)>,
-    open: BTreeMap<(String, String), OpenTable>,
+    /// By the schema before the operational columns; as few as `derives`.
+    forms: Vec<(SchemaRef, Arc<Form>)>,
+    open: BTreeMap<(String, Arc<str>), OpenTable>,
     waiting_bytes: usize,
+}
+
+/// What rows of one schema become.
+struct Form {
+    /// With the operational columns.
+    extended: SchemaRef,
+    /// Of the files: without the partition columns.
+    file: SchemaRef,
+    /// Tells files of different columns apart.
+    names: Arc<str>,
 }
 
 /// One file of the plan. Rows wait here while they are few: a plan may touch hundreds of partitions,
@@ -87,6 +99,7 @@ impl<'a> Tables<'a> {
             parquet: dataset.parquet(),
             sealed_at,
             derives: Vec::new(),
+            forms: Vec::new(),
             open: BTreeMap::new(),
             waiting_bytes: 0,
         }
@@ -101,6 +114,18 @@ impl<'a> Tables<'a> {
         let compiled = Arc::new(compiled);
         self.derives.push((Arc::clone(schema), Arc::clone(&compiled)));
         Ok(compiled)
+    }
+
+    fn form(&mut self, schema: &SchemaRef) -> Arc<Form> {
+        if let Some((_, known)) = self.forms.iter().find(|(s, _)| s == schema) {
+            return Arc::clone(known);
+        }
+        let extended = with_operational(schema);
+        let file = file_schema(&extended, &self.contract.transform.partition_by);
+        let names = file.fields().iter().map(|f| format!("{}\u{1}{}", f.name(), f.data_type())).collect::<Vec<_>>().join("\u{2}");
+        let form = Arc::new(Form { extended, file, names: names.into() });
+        self.forms.push((Arc::clone(schema), Arc::clone(&form)));
+        form
     }
 
     /// Derived, selected and extended rows, and how many `derive` refused; those go to the letters.
@@ -142,7 +167,8 @@ impl<'a> Tables<'a> {
         if let Some(select) = &self.contract.transform.select {
             batch = selected(&batch, select, &self.contract.transform.partition_by)?;
         }
-        let extended = extend(&batch, &rows, from).map_err(|e| e.to_string())?;
+        let form = self.form(batch.schema_ref());
+        let extended = extend(&batch, &form.extended, &rows, from).map_err(|e| e.to_string())?;
         Ok((extended, failed))
     }
 
@@ -154,11 +180,11 @@ impl<'a> Tables<'a> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        for (partition, rows) in split(batch, &self.contract.transform.partition_by).map_err(|e| e.to_string())? {
+        let form = self.forms.iter().find(|(_, form)| form.extended == *batch.schema_ref());
+        let (_, form) = form.ok_or_else(|| "rows are written that were not prepared".to_owned())?;
+        for (partition, rows) in split(batch, &self.contract.transform.partition_by, &form.file).map_err(|e| e.to_string())? {
             // Rows of two schemas never share a file: raw columns are there only where they were needed.
-            let names =
-                rows.schema_ref().fields().iter().map(|f| format!("{}\u{1}{}", f.name(), f.data_type())).collect::<Vec<_>>().join("\u{2}");
-            let at = (partition, names);
+            let at = (partition, Arc::clone(&form.names));
             if !self.open.contains_key(&at) && self.open.len() >= PARTITIONS_MAX {
                 return Err(format!(
                     "one batch would open more than {PARTITIONS_MAX} partitions; choose coarser partition_by columns or smaller batches"

@@ -21,12 +21,13 @@ use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
 use crate::schema::avro;
 use crate::schema::dedupe::Dedupe;
+use crate::schema::plan::ReadPlan;
 use crate::schema::read::RowCounts as ReadCounts;
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
 use crate::stage::classify::file_plan;
 use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject};
-use crate::stage::reading::{Content, FilePlan, PlannedError, late_refusal, read};
+use crate::stage::reading::{Content, Planned, PlannedError, late_refusal};
 use crate::stage::row_letters::{LetterBook, Letters};
 use crate::stage::tables::{Output, Tables};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
@@ -96,7 +97,6 @@ impl Stage for Transform {
 
     async fn gather(&self, plan: &Arc<BatchPlan>, (): ()) -> Result<Staged, StageError> {
         let dataset = self.catalog.version(&plan.dataset, &plan.contract_hash).await?;
-        let read_plans: Vec<FilePlan> = plan.read_plans.iter().map(|p| file_plan(p)).collect::<Result<_, _>>()?;
         let mut opening = Vec::with_capacity(plan.members.len());
         for member in &plan.members {
             opening.push(open(self.buckets.clone(), member.admitted.clone()));
@@ -104,7 +104,7 @@ impl Stage for Transform {
         let opened: Vec<Result<Opened, StageError>> = futures::stream::iter(opening).buffered(OPEN_AT_ONCE).collect().await;
         let opened = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
         let plan = Arc::clone(plan);
-        self.work.run(move || carry_out(&plan, &dataset, &read_plans, opened)).await?
+        self.work.run(move || carry_out(&plan, &dataset, opened)).await?
     }
 
     fn decide(&self, _: View<'_>, plan: &Arc<BatchPlan>, staged: Staged, now: Timestamp) -> Result<Verdict, StageError> {
@@ -249,22 +249,23 @@ fn staged_member(member: &PlanMember, done: &Member) -> StagedMember {
 }
 
 /// Carries the plan out: CPU and nothing else.
-fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opened: Vec<Opened>) -> Result<Staged, StageError> {
+fn carry_out(plan: &BatchPlan, dataset: &Dataset, opened: Vec<Opened>) -> Result<Staged, StageError> {
+    let read_plans = plan.read_plans.iter().map(|text| ready(text)).collect::<Result<Vec<Planned>, _>>()?;
     let seen = match dataset.contract.dedupe_scope {
-        DedupeScope::Batch => across(read_plans)?,
+        DedupeScope::Batch => across(&read_plans)?,
         DedupeScope::File | DedupeScope::Table => None,
     };
     let tables = Tables::new(dataset, Timestamp::from_millis(plan.sealed_at));
     let mut carrying = Carrying { plan, contract: &dataset.contract, tables, seen };
     let mut members = Vec::with_capacity(opened.len());
     for (index, (member, opened)) in plan.members.iter().zip(opened).enumerate() {
-        let file_plan = usize::try_from(member.read_plan)
+        let planned = usize::try_from(member.read_plan)
             .ok()
             .and_then(|i| read_plans.get(i))
             .ok_or_else(|| StageError::Broken { detail: "a plan names a read plan it does not carry".to_owned() })?;
         members.push(match opened {
             Err(why) => Member { fate: Fate::Gone(why), derive_failed: 0, letters: None },
-            Ok(content) => carrying.member(index, member, file_plan, content)?,
+            Ok(content) => carrying.member(index, member, planned, content)?,
         });
     }
     let refused: BTreeSet<usize> =
@@ -276,10 +277,14 @@ fn carry_out(plan: &BatchPlan, dataset: &Dataset, read_plans: &[FilePlan], opene
     Ok(Staged { members, outputs })
 }
 
+fn ready(text: &str) -> Result<Planned, StageError> {
+    Planned::new(file_plan(text)?).map_err(|e| StageError::Broken { detail: e.to_string() })
+}
+
 /// Where duplicates are looked for, of a whole batch.
-fn across(read_plans: &[FilePlan]) -> Result<Option<Dedupe>, StageError> {
-    let shape = |p: &FilePlan| avro::record_from_json(&p.plan.schema).map_err(|e| StageError::Broken { detail: e.to_string() });
-    let files = read_plans.iter().map(|p| Ok((&p.plan, shape(p)?))).collect::<Result<Vec<_>, StageError>>()?;
+fn across(read_plans: &[Planned]) -> Result<Option<Dedupe>, StageError> {
+    let shape = |p: &ReadPlan| avro::record_from_json(&p.schema).map_err(|e| StageError::Broken { detail: e.to_string() });
+    let files = read_plans.iter().map(|p| Ok((p.plan(), shape(p.plan())?))).collect::<Result<Vec<_>, StageError>>()?;
     Ok(Dedupe::across(&files))
 }
 
@@ -293,11 +298,11 @@ struct Carrying<'a> {
 }
 
 impl Carrying<'_> {
-    fn member(&mut self, index: usize, member: &PlanMember, file_plan: &FilePlan, content: Content) -> Result<Member, StageError> {
+    fn member(&mut self, index: usize, member: &PlanMember, planned: &Planned, content: Content) -> Result<Member, StageError> {
         let provenance = provenance(self.plan, &member.admitted);
         let mut letters = LetterBook::new(&member.admitted);
         let mut derive_failed = 0;
-        let counts = read(content, file_plan, &self.contract.source, &mut self.seen, |block, origin| {
+        let counts = planned.read(content, &self.contract.source, &mut self.seen, |block, origin| {
             for row in &block.bad {
                 letters.add(row)?;
             }

@@ -57,14 +57,14 @@ pub fn with_operational(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(kept.chain(fields().map(Arc::new)).collect::<Vec<_>>()))
 }
 
-/// The batch with its operational columns. `rows` are zero-based physical row numbers in the source, one per row.
+/// The batch with its operational columns. `schema` is [`with_operational`] of its own, `rows` are zero-based physical
+/// row numbers in the source, one per row.
 ///
 /// # Errors
-/// When `rows` and the batch differ in length.
-pub fn extend(batch: &RecordBatch, rows: &[u64], from: &Provenance) -> Result<RecordBatch, ArrowError> {
+/// When `rows` and the batch differ in length, or `schema` is of other columns.
+pub fn extend(batch: &RecordBatch, schema: &SchemaRef, rows: &[u64], from: &Provenance) -> Result<RecordBatch, ArrowError> {
     let n = batch.num_rows();
     let text = |value: &str| -> ArrayRef { Arc::new(StringArray::new_repeated(value, n)) };
-    let schema = with_operational(batch.schema_ref());
     let mut columns: Vec<ArrayRef> = batch
         .schema_ref()
         .fields()
@@ -81,7 +81,7 @@ pub fn extend(batch: &RecordBatch, rows: &[u64], from: &Provenance) -> Result<Re
     columns.push(text(&from.source_object));
     columns.push(Arc::new(Int32Array::from_value(from.generation, n)));
     columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| i64::try_from(*r).unwrap_or(i64::MAX)))));
-    RecordBatch::try_new(schema, columns)
+    RecordBatch::try_new(SchemaRef::clone(schema), columns)
 }
 
 /// Days since 1970-01-01.
@@ -110,12 +110,13 @@ mod tests {
             source_object: "raw/a.csv".into(),
             generation: 2,
         };
-        let extended = extend(&batch, &[3, 9], &from).unwrap();
+        let schema = with_operational(batch.schema_ref());
+        let extended = extend(&batch, &schema, &[3, 9], &from).unwrap();
         assert_eq!(extended.num_columns(), 9, "the data's own replay_id is replaced");
         let rows = extended.column_by_name("_source_row").unwrap().as_any().downcast_ref::<Int64Array>().unwrap();
         assert_eq!(rows.values(), &[3, 9]);
         let date = extended.column_by_name("ingest_date").unwrap().as_any().downcast_ref::<Date32Array>().unwrap();
         assert_eq!(date.value(1), 2);
-        assert!(extend(&batch, &[1], &from).is_err());
+        assert!(extend(&batch, &schema, &[1], &from).is_err());
     }
 }

@@ -4,25 +4,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
 use arrow::compute::{cast, partition, take, take_record_batch};
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::lake::layout::partition_path;
 
 /// The schema of a partition's files: without the partition columns.
-pub fn file_schema(schema: &Schema, by: &[String]) -> Schema {
+pub fn file_schema(schema: &Schema, by: &[String]) -> SchemaRef {
     let kept = schema.fields().iter().filter(|f| !by.contains(f.name())).cloned();
-    Schema::new(kept.collect::<Vec<_>>())
+    Arc::new(Schema::new(kept.collect::<Vec<_>>()))
 }
 
 /// Splits a batch into partitions: hive path (`ingest_date=2026-01-02/origin=EWR`, empty without
-/// partition columns) → its rows in order, without the partition columns.
+/// partition columns) → its rows in order, without the partition columns. `schema` is [`file_schema`] of the batch's.
 ///
 /// # Errors
 /// When a partition column is missing or has a type with no text form.
-pub fn split(batch: &RecordBatch, by: &[String]) -> Result<BTreeMap<String, RecordBatch>, ArrowError> {
+pub fn split(batch: &RecordBatch, by: &[String], schema: &SchemaRef) -> Result<BTreeMap<String, RecordBatch>, ArrowError> {
     if by.is_empty() {
         return Ok(BTreeMap::from([(String::new(), batch.clone())]));
     }
@@ -31,7 +31,7 @@ pub fn split(batch: &RecordBatch, by: &[String]) -> Result<BTreeMap<String, Reco
     let runs = partition(&columns)?.ranges();
     let firsts = UInt32Array::from_iter_values(runs.iter().map(|r| number(r.start)));
     let values = columns.iter().map(|c| texts(&take(c, &firsts, None)?)).collect::<Result<Vec<_>, _>>()?;
-    let rest = project_out(batch, by)?;
+    let rest = project_out(batch, by, schema)?;
     let mut rows: BTreeMap<Vec<Option<&str>>, Vec<u32>> = BTreeMap::new();
     for (at, run) in runs.iter().enumerate() {
         let key: Vec<Option<&str>> = values.iter().map(|v| v.is_valid(at).then(|| v.value(at))).collect();
@@ -70,8 +70,7 @@ fn texts(column: &ArrayRef) -> Result<StringArray, ArrowError> {
         .ok_or_else(|| ArrowError::CastError(format!("a partition column of type {} has no text form", column.data_type())))
 }
 
-fn project_out(batch: &RecordBatch, by: &[String]) -> Result<RecordBatch, ArrowError> {
-    let schema = Arc::new(file_schema(batch.schema_ref(), by));
+fn project_out(batch: &RecordBatch, by: &[String], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch
         .schema_ref()
         .fields()
@@ -80,7 +79,8 @@ fn project_out(batch: &RecordBatch, by: &[String]) -> Result<RecordBatch, ArrowE
         .filter(|(f, _)| !by.contains(f.name()))
         .map(|(_, c)| Arc::clone(c))
         .collect();
-    RecordBatch::try_new_with_options(schema, columns, &arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows())))
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(SchemaRef::clone(schema), columns, &options)
 }
 
 #[cfg(test)]
@@ -104,9 +104,14 @@ mod tests {
         RecordBatch::try_new(Arc::new(schema), columns).unwrap()
     }
 
+    fn parted(by: &[&str]) -> Result<BTreeMap<String, RecordBatch>, ArrowError> {
+        let (batch, by) = (batch(), by.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>());
+        split(&batch, &by, &file_schema(batch.schema_ref(), &by))
+    }
+
     #[test]
     fn rows_go_to_their_partition_in_order_and_none_is_lost() {
-        let split = split(&batch(), &["d".into(), "s".into()]).unwrap();
+        let split = parted(&["d", "s"]).unwrap();
         let paths: Vec<&str> = split.keys().map(String::as_str).collect();
         assert_eq!(split.values().map(RecordBatch::num_rows).sum::<usize>(), 4);
         assert!(paths.contains(&"d=1970-01-01/s=a"), "{paths:?}");
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_missing_partition_column_is_an_error_and_none_is_one_partition() {
-        assert!(split(&batch(), &["nope".into()]).is_err());
-        assert_eq!(split(&batch(), &[]).unwrap().keys().collect::<Vec<_>>(), [""]);
+        assert!(parted(&["nope"]).is_err());
+        assert_eq!(parted(&[]).unwrap().keys().collect::<Vec<_>>(), [""]);
     }
 }

@@ -1,18 +1,24 @@
+use std::collections::BTreeMap;
+
 use object_store::memory::InMemory;
 
 use super::*;
 use crate::app::control::{self, ClientError, Server};
+use crate::app::replay_order::{PlannedView, Selection};
 use crate::app::verdicts::VerdictView;
 use crate::app::view::{HistoryLine, LetterView, StatusView};
 use crate::broker::OutRecord;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::clock::ManualClock;
+use crate::domain::names::StageName;
+use crate::domain::position::{NextOffset, Partition};
+use crate::domain::reason::ReasonCode;
 use crate::domain::time::{Span, Timestamp};
-use crate::pipeline::outlet::Outlet;
-use crate::pipeline::topics::Topics;
-use crate::stage::letters::{Charge, Clerk, RowCounts, Subject};
+use crate::pipeline::outlet::{Outlet, Placed};
+use crate::pipeline::topics::{Topic, Topics};
+use crate::stage::letters::{Charge, Clerk, RowCounts, State, Subject};
 use crate::wire::codec::Codec;
-use crate::wire::records::{Admitted, LifecycleEvent};
+use crate::wire::records::{Admitted, FORMAT_VERSION, LifecycleEvent, ReplayRequest};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_000);
 

@@ -37,6 +37,8 @@ pub(in crate::format) struct CsvBody {
     /// Bytes looked at for a closing quote that never came.
     wasted: u64,
     fields: Vec<Field>,
+    /// Most cells of a block so far.
+    n_cells: usize,
     mark_seen: bool,
 }
 
@@ -78,6 +80,7 @@ impl CsvBody {
             line: 1 + settled.lines,
             wasted: 0,
             fields: Vec::new(),
+            n_cells: 0,
             mark_seen: false,
         };
         Ok((body, resolved))
@@ -161,6 +164,7 @@ impl CsvBody {
             }
         };
         let used = self.split_plain(&text, Ruler::new(encoding, offset), last, block, events)?;
+        self.n_cells = self.n_cells.max(block.cells.len() + block.cells.len() / 16);
         block.text = text;
         if used < block.text.len() {
             // Too many rows for one block: the rest goes back.
@@ -193,7 +197,7 @@ impl CsvBody {
         let mut first = 0;
         let mut record_start = 0;
         let mut field_start = 0;
-        block.cells.reserve(bytes.len() / 12 + width);
+        block.cells.reserve(self.n_cells.max(bytes.len() / 12) + width);
         for at in Separators::new(bytes, self.grammar.delimiter[0]) {
             if bytes[at] != b'\n' {
                 block.cells.push(span(field_start, at));

@@ -1,6 +1,7 @@
 //! Which dialect a sample is written in: the registered columns are the prior, consistency comes second.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::record::{Breaks, Grammar, Scan};
 use crate::domain::reason::ReasonCode;
@@ -27,17 +28,26 @@ const LONG_DELIMITERS: [&str; 12] = ["||", "|~|", "~|~", "^|^", "|^|", "::", "~~
 
 /// A record of a sample.
 #[derive(Debug, Clone)]
-pub(super) struct Line<'s> {
+pub(super) struct Line {
     pub(super) start: usize,
     /// Line breaks before it.
     pub(super) lines_before: u64,
-    pub(super) cells: Vec<Cow<'s, str>>,
+    /// In the trial's cells.
+    cells: Range<usize>,
+}
+
+impl Line {
+    pub(super) fn width(&self) -> usize {
+        self.cells.len()
+    }
 }
 
 /// A sample read in one dialect.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trial<'s> {
-    pub(super) lines: Vec<Line<'s>>,
+    pub(super) lines: Vec<Line>,
+    /// Of all lines, one behind the other.
+    cells: Vec<Cow<'s, str>>,
     /// Where the first broken record starts, and the line breaks before it.
     pub(super) first_fault: Option<(usize, u64)>,
     faults: usize,
@@ -164,7 +174,9 @@ impl<'s> Trial<'s> {
                         grammar.unquote(sample, *f, &mut out);
                         Cow::Owned(String::from_utf8_lossy(&out).into_owned())
                     };
-                    trial.lines.push(Line { start: at, lines_before, cells: fields.iter().map(text).collect() });
+                    let first = trial.cells.len();
+                    trial.cells.extend(fields.iter().map(text));
+                    trial.lines.push(Line { start: at, lines_before, cells: first..trial.cells.len() });
                     next
                 }
                 Scan::Blank { next } => next,
@@ -181,9 +193,13 @@ impl<'s> Trial<'s> {
         trial
     }
 
+    pub(super) fn cells(&self, line: &Line) -> &[Cow<'s, str>] {
+        &self.cells[line.cells.clone()]
+    }
+
     /// The most frequent width; the larger of two equally frequent ones.
     pub(super) fn width(&self) -> usize {
-        let mut widths: Vec<usize> = self.lines.iter().map(|l| l.cells.len()).collect();
+        let mut widths: Vec<usize> = self.lines.iter().map(Line::width).collect();
         widths.sort_unstable();
         let runs = widths.chunk_by(|a, b| a == b);
         runs.max_by_key(|run| run.len()).map_or(0, |run| run[0])
@@ -191,7 +207,7 @@ impl<'s> Trial<'s> {
 
     fn defects(&self) -> usize {
         let width = self.width();
-        self.faults + self.lines.iter().filter(|l| l.cells.len() != width).count()
+        self.faults + self.lines.iter().filter(|l| l.width() != width).count()
     }
 
     /// The line that names most of the registered columns, and how many.
@@ -199,7 +215,7 @@ impl<'s> Trial<'s> {
         let names: Vec<String> = expected.iter().map(|c| fold(&c.name)).collect();
         let mut best = (0, 0);
         for (i, line) in self.lines.iter().take(PREAMBLE_LINES).enumerate() {
-            let cells: Vec<String> = line.cells.iter().take(names.len() * 4 + 64).map(|c| fold(c)).collect();
+            let cells: Vec<String> = self.cells(line).iter().take(names.len() * 4 + 64).map(|c| fold(c)).collect();
             let matched = names.iter().filter(|n| cells.contains(n)).count();
             if matched > best.1 {
                 best = (i, matched);
@@ -215,14 +231,16 @@ impl<'s> Trial<'s> {
     fn fits(&self, expected: &[ExpectedColumn]) -> bool {
         if expected.is_empty() {
             let width = self.width();
-            return width >= 2 && self.share(width) >= 0.5 && self.lines.first().is_some_and(|l| !l.cells.iter().any(|c| c.is_empty()));
+            return width >= 2
+                && self.share(width) >= 0.5
+                && self.lines.first().is_some_and(|l| !self.cells(l).iter().any(|c| c.is_empty()));
         }
         let (_, matched) = self.header(expected);
         matched * 2 >= expected.len() && (expected.len() == 1 || matched > 1 || self.width() > 1)
     }
 
     fn share(&self, width: usize) -> f64 {
-        let n = self.lines.iter().filter(|l| l.cells.len() == width).count();
+        let n = self.lines.iter().filter(|l| l.width() == width).count();
         n as f64 / (self.lines.len() + self.faults).max(1) as f64
     }
 
@@ -236,7 +254,7 @@ impl<'s> Trial<'s> {
         let strong = DELIMITERS[..STRONG].contains(&delimiter) || delimiter.len() > 1;
         let mut score = -3.0 * faults;
         if expected.is_empty() {
-            let first = &self.lines[0].cells;
+            let first = self.cells(&self.lines[0]);
             if width < 2 || (!strong && (share < 0.95 || first.len() != width)) {
                 return score;
             }
@@ -260,8 +278,9 @@ impl<'s> Trial<'s> {
     /// Share of the typed columns' cells that are values of their kind, by position.
     fn typed(&self, expected: &[ExpectedColumn]) -> f64 {
         let (mut fit, mut all) = (0, 0);
-        for line in self.lines.iter().filter(|l| l.cells.len() == expected.len()) {
-            for (cell, column) in line.cells.iter().zip(expected).filter(|(cell, column)| !cell.is_empty() && column.kind.is_typed()) {
+        for line in self.lines.iter().filter(|l| l.width() == expected.len()) {
+            for (cell, column) in self.cells(line).iter().zip(expected).filter(|(cell, column)| !cell.is_empty() && column.kind.is_typed())
+            {
                 all += 1;
                 fit += usize::from(is_value_of(column.kind, cell));
             }

@@ -61,7 +61,7 @@ pub(super) fn settle<R: Read>(
     }
     dialect.header = top.header;
     dialect.encoding = feed.encoding;
-    let body: Vec<&Line<'_>> =
+    let body: Vec<&Line> =
         trial.lines.iter().filter(|l| l.start + sep_len > top.start || !top.header && l.start + sep_len == top.start).collect();
     let mut used = top.start;
     let mut lines = top.lines_before;
@@ -72,15 +72,15 @@ pub(super) fn settle<R: Read>(
         used = read.next;
         lines += read.lines;
         names = cell_names(&cells);
-        trailing = is_trailing(&mut cells, &mut names, &body);
+        trailing = is_trailing(&mut cells, &mut names, &trial, &body);
         settle_names(&mut names, expected, events)?;
     } else {
         cells = Vec::new();
-        let width = if body.iter().any(|l| l.cells.len() == expected.len()) { expected.len() } else { trial.width().max(1) };
+        let width = if body.iter().any(|l| l.width() == expected.len()) { expected.len() } else { trial.width().max(1) };
         trailing = width > 1
             && !body.is_empty()
             && (expected.is_empty() || width == expected.len() + 1)
-            && body.iter().all(|l| l.cells.len() == width && l.cells[width - 1].is_empty());
+            && body.iter().all(|l| l.width() == width && trial.cells(l)[width - 1].is_empty());
         names = positional_names(width - usize::from(trailing), expected);
     }
     if trailing {
@@ -156,7 +156,7 @@ fn find_top(trial: &Trial<'_>, expected: &[ExpectedColumn], declared: &Option<Cs
     let says_header = declared.as_ref().map(|d| d.header);
     let (best, matched) = if expected.is_empty() { (0, 0) } else { trial.header(expected) };
     let known = matched * 2 >= expected.len() && matched > 0;
-    let fits = |line: &Line<'_>| is_row_of(&line.cells, expected);
+    let fits = |line: &Line| is_row_of(trial.cells(line), expected);
     let (index, header) = if known {
         (best, true)
     } else if !expected.is_empty() && fits(first) {
@@ -167,7 +167,7 @@ fn find_top(trial: &Trial<'_>, expected: &[ExpectedColumn], declared: &Option<Cs
         let line = &trial.lines[top];
         let header = match says_header {
             Some(says) => says && !(!expected.is_empty() && top > 0 && fits(line)),
-            None => looks_named(&line.cells),
+            None => looks_named(trial.cells(line)),
         };
         (top, header)
     };
@@ -191,13 +191,13 @@ fn find_top(trial: &Trial<'_>, expected: &[ExpectedColumn], declared: &Option<Cs
 
 /// The first line of the table's width, below titles and comments that are much narrower.
 fn skip_narrow(trial: &Trial<'_>, width: usize) -> usize {
-    let narrow = |l: &Line<'_>| l.cells.len() <= (width / 2).max(1) || l.cells.first().is_some_and(|c| c.starts_with('#'));
+    let narrow = |l: &Line| l.width() <= (width / 2).max(1) || trial.cells(l).first().is_some_and(|c| c.starts_with('#'));
     if width < 2 {
         return 0;
     }
-    let top = trial.lines.iter().take(PREAMBLE_LINES).take_while(|l| l.cells.len() != width && narrow(l)).count();
+    let top = trial.lines.iter().take(PREAMBLE_LINES).take_while(|l| l.width() != width && narrow(l)).count();
     match trial.lines.get(top) {
-        Some(line) if line.cells.len() == width => top,
+        Some(line) if line.width() == width => top,
         _ => 0,
     }
 }
@@ -258,9 +258,9 @@ fn cell_names(cells: &[Vec<u8>]) -> Vec<String> {
 
 /// A constant extra empty field at the end of all records, with or without a delimiter at the end of
 /// the header, is dialect.
-fn is_trailing(cells: &mut Vec<Vec<u8>>, names: &mut Vec<String>, body: &[&Line<'_>]) -> bool {
+fn is_trailing(cells: &mut Vec<Vec<u8>>, names: &mut Vec<String>, trial: &Trial<'_>, body: &[&Line]) -> bool {
     let named = names.len() - usize::from(names.len() > 1 && names.last().is_some_and(String::is_empty));
-    let extra = |l: &&Line<'_>| l.cells.len() == named + 1 && l.cells[named].is_empty();
+    let extra = |l: &&Line| l.width() == named + 1 && trial.cells(l)[named].is_empty();
     if body.is_empty() || !body.iter().all(extra) {
         return false;
     }

@@ -159,7 +159,7 @@ fn files_that_are_refused() {
 
 #[test]
 fn one_column_tables_have_empty_records() {
-    let hint = Hint { expected: Some(vec![ExpectedColumn { name: "id".to_owned(), kind: ExpectedKind::String }]), ..Hint::default() };
+    let hint = Hint { expected: Some([ExpectedColumn { name: "id".to_owned(), kind: ExpectedKind::String }].into()), ..Hint::default() };
     let read = read(b"id\na\n\nb\n", &SourceOptions::default(), &hint).unwrap();
     assert_eq!(read.rows, [["a"], [""], ["b"]]);
     assert_eq!(read.places[1].byte_offset, 5);

@@ -10,7 +10,8 @@ use crate::domain::position::Partition;
 use crate::pipeline::about::About;
 use crate::pipeline::doubt::Doubt;
 use crate::pipeline::runner::commit::{Prepared, Round};
-use crate::pipeline::runner::{Given, Halt, Poison, Runner, SessionEnd, Task};
+use crate::pipeline::runner::task::{Given, Poison, Task};
+use crate::pipeline::runner::{Halt, Runner, SessionEnd};
 use crate::stage::Stage;
 use crate::state::Overlay;
 

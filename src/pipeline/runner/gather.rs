@@ -6,7 +6,8 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::pipeline::runner::{Given, Halt, Runner, Task};
+use crate::pipeline::runner::task::{Given, Task};
+use crate::pipeline::runner::{Halt, Runner};
 use crate::stage::{Stage, StageError};
 use crate::state::{Overlay, View};
 

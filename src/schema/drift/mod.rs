@@ -245,7 +245,7 @@ fn decide(input: &DriftInput<'_>) -> Drift {
     let physical_rows = observation.physical_rows();
     let rows_reject = row_rejection(input, &findings, by_values, quarantined_rows, physical_rows);
 
-    let base = &observation.expected;
+    let base: &RecordShape = &observation.expected;
     let mut next = evolve(base, &steps);
     if observation.onboarding {
         planning::first_version(observation, &adopted, &mut next);

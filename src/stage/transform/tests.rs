@@ -10,7 +10,7 @@ use super::*;
 use crate::contract::parse::parse;
 use crate::schema::drift::RegisteredSchema;
 use crate::stage::Payload;
-use crate::stage::reading::{Question, observe};
+use crate::stage::reading::{Against, Question, observe};
 use crate::table::parquet::TableFile;
 
 const SCHEMA: &str = "schema:\n  avro: { type: record, name: t, fields: [ {name: id, type: long}, \
@@ -53,10 +53,10 @@ fn carried(contract: &str, files: &[&str], shown: &str) -> Done {
     let parsed = parse("c.yaml", &format!("dataset: t\n{SCHEMA}{contract}\n")).unwrap_or_else(|f| panic!("{f:?}"));
     let dataset = Dataset::compile(parsed).expect("compiles");
     let shape = avro::record_from_text(dataset.contract.avro_text().expect("inline")).expect("a record");
-    let registered = RegisteredSchema { version: 1, shape };
+    let against = Against::new(&dataset.contract, Some(RegisteredSchema { version: 1, shape })).expect("rules are valid");
     let (mut members, mut read_plans) = (Vec::new(), Vec::new());
     for (index, text) in files.iter().enumerate() {
-        let question = Question { contract: &dataset.contract, registered: Some(&registered), evolution_refused: false, key: "k.csv" };
+        let question = Question { contract: &dataset.contract, against: &against, evolution_refused: false, key: "k.csv" };
         let observed = observe(text.as_bytes(), &question).expect("readable");
         members.push(PlanMember {
             admitted: admitted(&format!("{index}.csv")),
@@ -65,7 +65,7 @@ fn carried(contract: &str, files: &[&str], shown: &str) -> Done {
             rows_physical: i64::try_from(observed.drift.physical_rows).expect("few"),
             rows_bad: 0,
         });
-        read_plans.push(observed.file_plan().expect("classify lets it pass"));
+        read_plans.push(serde_json::to_string(&observed.file_plan().expect("classify lets it pass")).expect("plain data"));
     }
     let plan = BatchPlan {
         format_version: FORMAT_VERSION,
@@ -77,11 +77,11 @@ fn carried(contract: &str, files: &[&str], shown: &str) -> Done {
         trigger: String::new(),
         contract_hash: String::new(),
         schema_version: Some(1),
-        read_plans: Vec::new(),
+        read_plans,
         members,
     };
     let content = |text: &&str| Ok(Content::Bytes(std::io::Cursor::new(Bytes::copy_from_slice(text.as_bytes()))));
-    let staged = carry_out(&plan, &dataset, &read_plans, files.iter().map(content).collect()).expect("carried out");
+    let staged = carry_out(&plan, &dataset, files.iter().map(content).collect()).expect("carried out");
     let mut rows_staged = 0;
     let members = plan.members.iter().zip(&staged.members).map(|(member, done)| {
         let m = staged_member(member, done);
