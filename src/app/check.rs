@@ -136,8 +136,9 @@ pub fn check(file: &Path, dataset: &Dataset, event_key: Option<&str>, now: Times
     let mut judge = Judge::new(dataset, now).map_err(broken)?;
     judge.touch(0);
     let (mut failed, mut n_bad) = (0u64, 0u64);
+    let expected = plan.plan.expected;
     let planned = Planned::new(plan).map_err(|e| broken(e.to_string()))?;
-    let counts = planned.read(open()?, &dataset.contract.source, &mut None, |block, _| {
+    let counts = planned.read(open()?, &expected, &dataset.contract.source, &mut None, |block, _| {
         for bad in &block.bad {
             n_bad += 1;
             if checked.bad_rows.len() < SHOWN_MAX {

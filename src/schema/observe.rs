@@ -7,10 +7,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use crate::domain::reason::ReasonCode;
 use crate::format::block::{BadRecord, Block, JsonValue, TextBlock, TreeBlock};
 use crate::format::options::SourceOptions;
 
+use super::avro::record_to_json;
 use super::calendar::Format;
 use super::cast::{Casters, Fate, Judge, Kind, NodeInfo, Source, TOP};
 use super::checks::{Checks, RuleError};
@@ -59,6 +62,8 @@ pub struct Observation {
     pub carrier: Carrier,
     /// The shape the file was measured against; in onboarding only what the contract's rules imply.
     pub expected: Arc<RecordShape>,
+    /// Its Avro schema.
+    pub schema: Arc<Json>,
     /// Nothing was registered.
     pub onboarding: bool,
     pub header: Vec<String>,
@@ -101,6 +106,7 @@ impl Observation {
 /// What files are measured against: the same for all files of a contract and a registered version.
 pub struct Yardstick {
     expected: Arc<RecordShape>,
+    schema: Arc<Json>,
     onboarding: bool,
     casters: Casters,
     nodes: Arc<[NodeInfo]>,
@@ -132,6 +138,7 @@ impl Yardstick {
             nulls: nulls.clone(),
             keys_max: if registered.is_some() { options.policy.max_new_columns + 1 } else { source.limits.columns },
             nested_keys_max: options.policy.max_new_columns,
+            schema: Arc::new(record_to_json(&expected)),
             expected: Arc::new(expected),
             casters,
         })
@@ -187,6 +194,7 @@ impl Observer {
             bad: BTreeMap::new(),
             signatures: Signatures::default(),
             expected: Arc::clone(&against.expected),
+            schema: Arc::clone(&against.schema),
         };
         let columns = resolve_header(header, &against.casters, &mut tally, &mut seed)?;
         if carrier == Carrier::Json && against.onboarding {

@@ -3,6 +3,7 @@
 //! bytes gives the same rows (decisions.md 2, 38).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -12,8 +13,9 @@ use super::leaf::Dialect;
 use super::options::{BooleanTokens, ColumnRules, ConflictingDuplicate, ExactDuplicate};
 use super::reading::Bin;
 
-/// Version of the plan's own format (decisions.md 24).
-pub const PLAN_VERSION: u32 = 1;
+/// Version of the plan's own format (decisions.md 24). Of plans of version 1, `expected` is the file's own wherever they
+/// stand; records that carry a plan say it beside the plan now, as they always did.
+pub const PLAN_VERSION: u32 = 2;
 
 /// How one file is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +24,8 @@ pub struct ReadPlan {
     /// Text table (with these names) or JSON (empty).
     pub header: Vec<String>,
     /// Avro schema of the rows that come out: registered columns, then evolved ones.
-    pub schema: Json,
+    #[serde(with = "shared")]
+    pub schema: Arc<Json>,
     /// How many of the columns were registered before this file.
     pub n_registered: usize,
     /// Per column of `schema` its place in a text table; `None`: not in the file.
@@ -40,6 +43,19 @@ pub struct ReadPlan {
     pub columns: BTreeMap<String, PlannedRules>,
     pub dedupe: Option<PlannedDedupe>,
     pub expected: Expected,
+}
+
+/// Plain data that many plans share.
+mod shared {
+    use super::{Arc, Deserialize, Json, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(json: &Arc<Json>, to: S) -> Result<S::Ok, S::Error> {
+        json.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Arc<Json>, D::Error> {
+        Json::deserialize(from).map(Arc::new)
+    }
 }
 
 /// Counts that observing the file predicts for reading it.

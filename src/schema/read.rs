@@ -21,7 +21,7 @@ use super::execute::{Fault, Hand, Table};
 use super::finding::FindingCode;
 use super::matching::unique_names;
 use super::options::ColumnRules;
-use super::plan::{Disposition, PLAN_VERSION, ReadPlan};
+use super::plan::{Disposition, Expected, PLAN_VERSION, ReadPlan};
 use super::reading::Value;
 use super::shape::{Field, RecordShape, Shape};
 use super::source_text::SourceText;
@@ -98,9 +98,8 @@ pub struct RowCounts {
 
 impl RowCounts {
     /// Whether reading found what observing predicted.
-    pub fn agree_with(&self, plan: &ReadPlan) -> bool {
-        self.physical == plan.expected.physical
-            && plan.expected.quarantined.is_none_or(|expected| expected == self.quarantined - self.by_duplicates)
+    pub fn agree_with(&self, expected: &Expected) -> bool {
+        self.physical == expected.physical && expected.quarantined.is_none_or(|n| n == self.quarantined - self.by_duplicates)
     }
 
     /// More than `beta` of the rows are quarantined, for whatever reason (decisions.md 27).
@@ -131,7 +130,7 @@ impl Typing {
     /// # Errors
     /// The plan is of another version or damaged.
     pub fn new(plan: &ReadPlan) -> Result<Self, PlanError> {
-        if plan.plan_version != PLAN_VERSION {
+        if !(1..=PLAN_VERSION).contains(&plan.plan_version) {
             return Err(PlanError::Version { found: plan.plan_version });
         }
         let shape = avro::record_from_json(&plan.schema).map_err(PlanError::Schema)?;

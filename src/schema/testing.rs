@@ -191,7 +191,7 @@ pub(crate) fn run(
             blocks.push(typed);
         }
         counts = reader.counts();
-        assert!(counts.agree_with(plan), "{counts:?} against {:?}: {bad:?}", plan.expected);
+        assert!(counts.agree_with(&plan.expected), "{counts:?} against {:?}: {bad:?}", plan.expected);
         assert_eq!(counts.physical, counts.landed + counts.quarantined + counts.deduplicated);
         assert_eq!(counts.landed, blocks.iter().map(|b| b.batch.num_rows() as u64).sum::<u64>());
         assert_eq!(counts.quarantined, bad.len() as u64);

@@ -3,7 +3,7 @@
 use std::sync::mpsc::sync_channel;
 
 /// Pieces that wait to be used.
-const AHEAD: usize = 2;
+const AHEAD: usize = 8;
 
 /// Hands every piece `make` answers to `take`, in order, until it answers `None`. The first two are made
 /// on this thread, so a small file costs no thread; of a larger one the rest is made beside.

@@ -9,6 +9,7 @@
 //! A sealed batch is sent as a plan at once while transform keeps up; otherwise it waits in the
 //! [`crate::stage::line`] and leaves in turn with those of other datasets.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -185,9 +186,11 @@ impl Assemble {
             decision.changes.push(Change { key, value: None });
         }
         twins.extend(joining);
+        let mut known: HashMap<String, usize> = HashMap::new();
         for twin in twins {
-            let index = read_plans.iter().position(|p| *p == twin.read_plan).unwrap_or_else(|| {
+            let index = known.get(&twin.read_plan).copied().unwrap_or_else(|| {
                 read_plans.push(twin.read_plan.clone());
+                known.insert(twin.read_plan, read_plans.len() - 1);
                 read_plans.len() - 1
             });
             members.push(PlanMember {

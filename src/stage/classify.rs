@@ -198,7 +198,7 @@ impl Classify {
             rows_physical: long::of(drift.physical_rows),
             rows_bad: long::of(drift.quarantined_rows),
             decision,
-            read_plan: serde_json::to_string(&plan).expect("a plan is plain data with text keys"),
+            read_plan: plan.text(),
             schema_version: drift.registered_version.and_then(|v| i32::try_from(v).ok()),
         })
     }

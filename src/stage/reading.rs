@@ -23,7 +23,7 @@ use crate::schema::dedupe::Dedupe;
 use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::{Observer, Yardstick};
 use crate::schema::options::OnBadRow;
-use crate::schema::plan::ReadPlan;
+use crate::schema::plan::{Expected, ReadPlan};
 use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader, Typing};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::resolve::measured;
@@ -101,11 +101,20 @@ impl Read for Content {
     }
 }
 
-/// How transform reads a file again: travels as the `read_plan` of records.
+/// How transform reads a file again: travels as the `read_plan` of records, the same for all files that are read alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilePlan {
     pub resolved: Resolved,
     pub plan: ReadPlan,
+}
+
+impl FilePlan {
+    /// Its text, without how many rows are expected of this one file: records say that beside it.
+    pub fn text(mut self) -> String {
+        let Expected { quarantined, .. } = self.plan.expected;
+        self.plan.expected = Expected { physical: 0, quarantined: quarantined.map(|_| 0) };
+        serde_json::to_string(&self).expect("a plan is plain data with text keys")
+    }
 }
 
 /// What one pass over a file found, and what follows from it.
@@ -296,19 +305,19 @@ impl Planned {
         &self.file.plan
     }
 
-    /// Reads a file, handing every block of typed rows to `each`. With `seen`, duplicates are looked
-    /// for there, and the file's rows are added to it.
+    /// Reads a file of which `expected` was observed, handing every block of typed rows to `each`. With `seen`,
+    /// duplicates are looked for there, and the file's rows are added to it.
     ///
     /// # Errors
     /// Those of reading; `Broken` when the plan does not fit the file or counts differ from what was observed.
     pub fn read<R: Read + Send>(
         &self,
         input: R,
+        expected: &Expected,
         source: &SourceOptions,
         seen: &mut Option<Dedupe>,
         mut each: impl FnMut(&TypedBlock, Origin<'_>) -> Result<(), String>,
     ) -> Result<RowCounts, PlannedError> {
-        let expected = &self.file.plan.expected;
         let hint = Hint { expected: None, resolved: Some(self.file.resolved.clone()), suffix: None };
         let mut reader = match open(input, source, &hint) {
             // It was accepted as empty, and still is.
@@ -339,7 +348,7 @@ impl Planned {
         if is_shared {
             *seen = typed.into_dedupe();
         }
-        if !counts.agree_with(&self.file.plan) {
+        if !counts.agree_with(expected) {
             return Err(PlannedError::Broken(format!("reading found {counts:?}, observing had found {expected:?}")));
         }
         Ok(counts)
@@ -399,7 +408,8 @@ mod tests {
         assert_eq!(observed.totals.sha256, <[u8; 32]>::from(Sha256::digest(bytes)));
         let Some(plan) = observed.file_plan() else { return Err(observed.drift.reason) };
         let mut rows = 0;
-        let counts = Planned::new(plan).unwrap().read(bytes, &contract.source, &mut None, |block, _| {
+        let expected = plan.plan.expected;
+        let counts = Planned::new(plan).unwrap().read(bytes, &expected, &contract.source, &mut None, |block, _| {
             rows += block.batch.num_rows() as u64;
             Ok(())
         });
@@ -424,6 +434,26 @@ mod tests {
             Err(object_store::Error::NotImplemented { operation: String::new(), implementer: String::new() }),
         ]);
         assert!(streamed(broken.boxed(), 5).await.is_err());
+    }
+
+    /// A batch of a thousand files carried a thousand plans: each said how many rows its file has.
+    #[test]
+    fn files_that_are_read_alike_share_the_text_of_their_plan() {
+        let contract = parse("c.yaml", "dataset: a\nsource: { formats: [csv] }\n").unwrap();
+        let registered = RegisteredSchema { version: 1, shape: record_from_text(AVRO).unwrap() };
+        let against = Against::new(&contract, Some(registered)).unwrap();
+        let plan = |bytes: &[u8]| {
+            let question = Question { contract: &contract, against: &against, evolution_refused: false, key: "in/a.csv" };
+            observe(bytes, &question).unwrap().file_plan().unwrap()
+        };
+        let (one, two) = (plan(b"id\n1\n"), plan(b"id\n2\n3\n"));
+        assert_ne!(one, two, "of one file, the plan says what is expected");
+        let expected = two.plan.expected;
+        assert_eq!(one.text(), two.text());
+        let shared = Planned::new(serde_json::from_str(&plan(b"id\n1\n").text()).unwrap()).unwrap();
+        let read = |bytes: &[u8]| shared.read(bytes, &expected, &contract.source, &mut None, |_, _| Ok(()));
+        assert_eq!(read(b"id\n2\n3\n").unwrap().landed, 2);
+        assert!(matches!(read(b"id\n2\n"), Err(PlannedError::Broken(_))), "another file than the one that was observed");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::pipeline::topics::Topic;
 use crate::pipeline::work::Work;
 use crate::schema::avro;
 use crate::schema::dedupe::Dedupe;
-use crate::schema::plan::ReadPlan;
+use crate::schema::plan::{Expected, ReadPlan};
 use crate::schema::read::RowCounts as ReadCounts;
 use crate::stage::buckets::{Buckets, Found};
 use crate::stage::catalog::{Catalog, Dataset};
@@ -302,7 +302,11 @@ impl Carrying<'_> {
         let provenance = provenance(self.plan, &member.admitted);
         let mut letters = LetterBook::new(&member.admitted);
         let mut derive_failed = 0;
-        let counts = planned.read(content, &self.contract.source, &mut self.seen, |block, origin| {
+        let expected = Expected {
+            physical: long::count(member.rows_physical),
+            quarantined: planned.plan().expected.quarantined.map(|_| long::count(member.rows_bad)),
+        };
+        let counts = planned.read(content, &expected, &self.contract.source, &mut self.seen, |block, origin| {
             for row in &block.bad {
                 letters.add(row)?;
             }

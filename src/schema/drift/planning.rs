@@ -1,6 +1,7 @@
 //! From drafts to the read plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::schema::avro;
 use crate::schema::cast::TOP;
@@ -109,7 +110,7 @@ pub(super) fn plan(
     ReadPlan {
         plan_version: PLAN_VERSION,
         header: observation.header.clone(),
-        schema: avro::record_to_json(target),
+        schema: if *target == *observation.expected { Arc::clone(&observation.schema) } else { Arc::new(avro::record_to_json(target)) },
         n_registered: if observation.onboarding { 0 } else { observation.expected.fields.len() },
         positions,
         nodes,

@@ -63,9 +63,9 @@ fn carried(contract: &str, files: &[&str], shown: &str) -> Done {
             sha256: String::new(),
             read_plan: i32::try_from(index).expect("few"),
             rows_physical: i64::try_from(observed.drift.physical_rows).expect("few"),
-            rows_bad: 0,
+            rows_bad: i64::try_from(observed.drift.quarantined_rows).expect("few"),
         });
-        read_plans.push(serde_json::to_string(&observed.file_plan().expect("classify lets it pass")).expect("plain data"));
+        read_plans.push(observed.file_plan().expect("classify lets it pass").text());
     }
     let plan = BatchPlan {
         format_version: FORMAT_VERSION,
