@@ -64,6 +64,12 @@ impl TextBlock {
         self.places.len()
     }
 
+    /// Bytes of one cell after unquoting. Panics outside `rows × width`.
+    #[inline]
+    pub fn cell_bytes(&self, row: usize, column: usize) -> usize {
+        self.cells[row * self.width + column].len as usize
+    }
+
     /// Text of one cell after unquoting. Panics outside `rows × width`.
     #[inline]
     pub fn cell(&self, row: usize, column: usize) -> &str {

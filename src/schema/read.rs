@@ -1,6 +1,7 @@
 //! Executes a read plan: blocks → typed rows and bad rows. The same plan over the same bytes gives the
 //! same result; counts that differ from the plan's mean the file is another one (decisions.md 38).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, MapBuilder, RecordBatch, StringArray, StringBuilder};
@@ -261,7 +262,7 @@ impl Typing {
                 rescued[i].append(&mut hand.rescued);
             }
             if let Some(fault) = hand.fault.take() {
-                work.faults[i].get_or_insert(fault);
+                work.faults.entry(i).or_insert(fault);
             }
         }
     }
@@ -324,17 +325,15 @@ impl TypedReader {
             Block::Tree(b) => (&b.bad, &b.places),
         };
         let mut bad: Vec<BadRow> = unreadable.iter().map(|r| self.unreadable(r)).collect();
-        for (i, fault) in work.faults.iter().enumerate() {
-            if let Some(fault) = fault {
-                bad.push(BadRow {
-                    place: places[i],
-                    reason: fault.reason,
-                    code: fault.code,
-                    path: fault.path.clone(),
-                    detail: fault.detail.clone(),
-                    source: self.typing.source_text.of(block, i),
-                });
-            }
+        for (i, fault) in &work.faults {
+            bad.push(BadRow {
+                place: places[*i],
+                reason: fault.reason,
+                code: fault.code,
+                path: fault.path.clone(),
+                detail: fault.detail.clone(),
+                source: self.typing.source_text.of(block, *i),
+            });
         }
         self.assemble(block, places, work, bad)
     }
@@ -358,9 +357,9 @@ impl TypedReader {
             RecordBatch::try_new(self.typing.schema.clone(), columns)?
         };
         let mut rows: Vec<usize> = (0..places.len()).collect();
-        if work.faults.iter().any(Option::is_some) {
-            rows.retain(|i| work.faults[*i].is_none());
-            let keep: BooleanArray = work.faults.iter().map(|f| Some(f.is_none())).collect();
+        if !work.faults.is_empty() {
+            let keep: BooleanArray = rows.iter().map(|i| Some(!work.faults.contains_key(i))).collect();
+            rows.retain(|i| !work.faults.contains_key(i));
             batch = filter_record_batch(&batch, &keep)?;
         }
         let mut n_deduplicated = 0;
@@ -437,13 +436,14 @@ struct Work {
     builders: Vec<ColumnBuilder>,
     raw: Vec<Vec<Option<String>>>,
     rescued: Option<Vec<Vec<(String, String)>>>,
-    faults: Vec<Option<Fault>>,
+    /// By record of the block; few.
+    faults: BTreeMap<usize, Fault>,
 }
 
 impl Work {
     fn new(typing: &Typing, block: &Block, n_rows: usize) -> Self {
         let bytes = |position: Option<usize>| match (block, position) {
-            (Block::Text(block), Some(p)) if p < block.width => (0..block.rows()).map(|row| block.cell(row, p).len()).sum(),
+            (Block::Text(block), Some(p)) if p < block.width => (0..block.rows()).map(|row| block.cell_bytes(row, p)).sum(),
             _ => 0,
         };
         let builder = |(field, position): (&Field, &Option<usize>)| {
@@ -454,7 +454,7 @@ impl Work {
             builders: typing.shape.fields.iter().zip(&typing.positions).map(builder).collect(),
             raw: vec![vec![None; n_rows]; typing.n_raw],
             rescued: typing.rescued.then(|| vec![Vec::new(); n_rows]),
-            faults: vec![None; n_rows],
+            faults: BTreeMap::new(),
         }
     }
 
@@ -472,7 +472,7 @@ impl Work {
             hand.rescued.clear();
         }
         if let Some(fault) = hand.fault.take() {
-            self.faults[i].get_or_insert(fault);
+            self.faults.entry(i).or_insert(fault);
         }
     }
 }

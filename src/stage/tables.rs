@@ -18,7 +18,7 @@ use crate::stage::catalog::Dataset;
 use crate::stage::row_letters::LetterBook;
 use crate::stage::spool::{Sink, Written};
 use crate::stage::{Payload, StageError};
-use crate::table::columns::{Provenance, extend, with_operational};
+use crate::table::columns::{Operational, extend, with_operational};
 use crate::table::footer::{Footer, FooterObject};
 use crate::table::parquet::{ParquetOptions, TableWriter};
 use crate::table::partition::{file_schema, split};
@@ -136,10 +136,10 @@ impl<'a> Tables<'a> {
         &mut self,
         typed: &TypedBlock,
         origin: Origin<'_>,
-        from: &Provenance,
+        operational: &mut Operational,
         letters: &mut LetterBook,
     ) -> Result<(RecordBatch, u64), String> {
-        debug_assert!(from.processed_at == self.sealed_at, "every member of a plan is processed at its seal time");
+        debug_assert!(operational.from().processed_at == self.sealed_at, "every member of a plan is processed at its seal time");
         let mut batch = typed.batch.clone();
         let mut rows = std::borrow::Cow::Borrowed(typed.rows.as_slice());
         let mut failed = 0;
@@ -168,7 +168,7 @@ impl<'a> Tables<'a> {
             batch = selected(&batch, select, &self.contract.transform.partition_by)?;
         }
         let form = self.form(batch.schema_ref());
-        let extended = extend(&batch, &form.extended, &rows, from).map_err(|e| e.to_string())?;
+        let extended = extend(&batch, &form.extended, &rows, operational).map_err(|e| e.to_string())?;
         Ok((extended, failed))
     }
 

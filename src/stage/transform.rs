@@ -32,7 +32,7 @@ use crate::stage::row_letters::{LetterBook, Letters};
 use crate::stage::tables::{Output, Tables};
 use crate::stage::{Decision, PutHow, PutObject, Stage, StageError, Verdict};
 use crate::state::View;
-use crate::table::columns::Provenance;
+use crate::table::columns::{Operational, Provenance};
 use crate::wire::codec::CodecError;
 use crate::wire::long;
 use crate::wire::records::{Admitted, BatchPlan, FORMAT_VERSION, FileObject, PlanMember, StagedBatch, StagedFile, StagedMember};
@@ -299,7 +299,7 @@ struct Carrying<'a> {
 
 impl Carrying<'_> {
     fn member(&mut self, index: usize, member: &PlanMember, planned: &Planned, content: Content) -> Result<Member, StageError> {
-        let provenance = provenance(self.plan, &member.admitted);
+        let mut operational = Operational::new(provenance(self.plan, &member.admitted));
         let mut letters = LetterBook::new(&member.admitted);
         let mut derive_failed = 0;
         let expected = Expected {
@@ -310,7 +310,7 @@ impl Carrying<'_> {
             for row in &block.bad {
                 letters.add(row)?;
             }
-            let (batch, failed) = self.tables.prepare(block, origin, &provenance, &mut letters)?;
+            let (batch, failed) = self.tables.prepare(block, origin, &mut operational, &mut letters)?;
             derive_failed += failed;
             self.tables.write(index, &batch)
         });

@@ -57,14 +57,48 @@ pub fn with_operational(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(kept.chain(fields().map(Arc::new)).collect::<Vec<_>>()))
 }
 
+/// The operational columns of one object, but for the row numbers: made once, for as many rows as were asked for, and
+/// shared by all its batches.
+pub struct Operational {
+    from: Provenance,
+    n_rows: usize,
+    columns: Vec<ArrayRef>,
+}
+
+impl Operational {
+    pub fn new(from: Provenance) -> Self {
+        Self { from, n_rows: 0, columns: Vec::new() }
+    }
+
+    pub fn from(&self) -> &Provenance {
+        &self.from
+    }
+
+    fn columns(&mut self, n: usize) -> impl Iterator<Item = ArrayRef> {
+        if n > self.n_rows || self.columns.is_empty() {
+            let text = |value: &str| -> ArrayRef { Arc::new(StringArray::new_repeated(value, n)) };
+            let from = &self.from;
+            self.columns = vec![
+                text(&from.run_id),
+                text(&from.dataset),
+                Arc::new(TimestampMillisecondArray::from_value(from.processed_at.millis(), n).with_timezone("UTC")),
+                Arc::new(Date32Array::from_value(days(from.ingest_date), n)),
+                Arc::new(StringArray::from_iter(std::iter::repeat_n(from.replay_id.as_deref(), n))),
+                text(&from.source_object),
+                Arc::new(Int32Array::from_value(from.generation, n)),
+            ];
+            self.n_rows = n;
+        }
+        self.columns.iter().map(move |column| column.slice(0, n))
+    }
+}
+
 /// The batch with its operational columns. `schema` is [`with_operational`] of its own, `rows` are zero-based physical
 /// row numbers in the source, one per row.
 ///
 /// # Errors
 /// When `rows` and the batch differ in length, or `schema` is of other columns.
-pub fn extend(batch: &RecordBatch, schema: &SchemaRef, rows: &[u64], from: &Provenance) -> Result<RecordBatch, ArrowError> {
-    let n = batch.num_rows();
-    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::new_repeated(value, n)) };
+pub fn extend(batch: &RecordBatch, schema: &SchemaRef, rows: &[u64], of: &mut Operational) -> Result<RecordBatch, ArrowError> {
     let mut columns: Vec<ArrayRef> = batch
         .schema_ref()
         .fields()
@@ -73,13 +107,7 @@ pub fn extend(batch: &RecordBatch, schema: &SchemaRef, rows: &[u64], from: &Prov
         .filter(|(f, _)| !OPERATIONAL.contains(&f.name().as_str()))
         .map(|(_, c)| Arc::clone(c))
         .collect();
-    columns.push(text(&from.run_id));
-    columns.push(text(&from.dataset));
-    columns.push(Arc::new(TimestampMillisecondArray::from_value(from.processed_at.millis(), n).with_timezone("UTC")));
-    columns.push(Arc::new(Date32Array::from_value(days(from.ingest_date), n)));
-    columns.push(Arc::new(StringArray::from_iter(std::iter::repeat_n(from.replay_id.as_deref(), n))));
-    columns.push(text(&from.source_object));
-    columns.push(Arc::new(Int32Array::from_value(from.generation, n)));
+    columns.extend(of.columns(batch.num_rows()));
     columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| i64::try_from(*r).unwrap_or(i64::MAX)))));
     RecordBatch::try_new(SchemaRef::clone(schema), columns)
 }
@@ -111,12 +139,15 @@ mod tests {
             generation: 2,
         };
         let schema = with_operational(batch.schema_ref());
-        let extended = extend(&batch, &schema, &[3, 9], &from).unwrap();
+        let mut of = Operational::new(from);
+        let extended = extend(&batch, &schema, &[3, 9], &mut of).unwrap();
         assert_eq!(extended.num_columns(), 9, "the data's own replay_id is replaced");
         let rows = extended.column_by_name("_source_row").unwrap().as_any().downcast_ref::<Int64Array>().unwrap();
         assert_eq!(rows.values(), &[3, 9]);
         let date = extended.column_by_name("ingest_date").unwrap().as_any().downcast_ref::<Date32Array>().unwrap();
         assert_eq!(date.value(1), 2);
-        assert!(extend(&batch, &schema, &[1], &from).is_err());
+        assert!(extend(&batch, &schema, &[1], &mut of).is_err());
+        let first = extend(&batch.slice(1, 1), &schema, &[9], &mut of).unwrap();
+        assert_eq!(first, extended.slice(1, 1), "fewer rows take the first of the same columns");
     }
 }
