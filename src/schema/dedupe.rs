@@ -138,8 +138,9 @@ mod tests {
     use crate::schema::avro;
     use crate::schema::drift::Drift;
     use crate::schema::options::{self, ConflictingDuplicate, ExactDuplicate, SchemaOptions};
-    use crate::schema::read::{RowCounts, TypedReader, Typing};
+    use crate::schema::read::{RowCounts, TypedReader};
     use crate::schema::testing::{record, run, text_file};
+    use crate::schema::typing::Typing;
 
     fn options(conflicting_duplicate: ConflictingDuplicate) -> SchemaOptions {
         let key = vec!["id".to_owned()];

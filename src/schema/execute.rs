@@ -9,8 +9,8 @@ use super::infer::example;
 use super::leaf::Dialect;
 use super::matching::Matched;
 use super::plan::{Disposition, ReadPlan};
-use super::read::PlanError;
 use super::reading::{BIN_COUNT, Bin, Value};
+use super::typing::PlanError;
 
 /// Why a row does not land.
 #[derive(Debug, Clone)]

@@ -36,6 +36,7 @@ pub mod record;
 pub mod resolve;
 pub mod shape;
 pub mod source_text;
+pub mod typing;
 pub mod union;
 
 #[cfg(test)]

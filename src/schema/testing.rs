@@ -11,8 +11,9 @@ use super::drift::{Drift, DriftInput, Pending, RegisteredSchema, classify};
 use super::observe::{Observation, Observer, Yardstick};
 use super::options::SchemaOptions;
 use super::plan::ReadPlan;
-use super::read::{BadRow, RowCounts, TypedBlock, TypedReader, Typing};
+use super::read::{BadRow, RowCounts, TypedBlock, TypedReader};
 use super::shape::{EnumShape, Field, Item, RecordShape, Shape, TimeUnit, ZoneKind};
+use super::typing::Typing;
 
 /// `id:long! age:int? tags:array<string>? kind:enum(A|B=A)!`; `!` must have a value, `?` may be null.
 pub(crate) fn record(text: &str) -> RecordShape {

@@ -41,6 +41,9 @@ use crate::wire::codec::CodecError;
 use crate::wire::long;
 use crate::wire::records::{ClassifiedObject, FORMAT_VERSION, ValidatedObject};
 
+/// A version of a contract by its hash, and the registered schema that files of it are compared with.
+pub type Compared = (String, Option<SchemaId>);
+
 /// Contracts times registered schemas that are held ready.
 const READY_MAX: usize = 1_000;
 
@@ -51,7 +54,7 @@ pub struct Classify {
     pub clerk: Clerk,
     pub work: Work,
     /// Made ready, by contract and registered schema; what either names never changes.
-    pub against: Mutex<HashMap<(String, Option<SchemaId>), Arc<Against>>>,
+    pub against: Mutex<HashMap<Compared, Arc<Against>>>,
     pub evolutions: Evolutions,
 }
 

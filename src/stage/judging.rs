@@ -22,7 +22,7 @@ use crate::table::columns::OPERATIONAL;
 
 /// Whether rules speak of this column: it is the data's own, not an operational one nor a kept original.
 pub fn is_judged(column: &str) -> bool {
-    !OPERATIONAL.contains(&column) && !column.ends_with("__raw") && column != crate::schema::read::RESCUED
+    !OPERATIONAL.contains(&column) && !column.ends_with("__raw") && column != crate::schema::typing::RESCUED
 }
 
 /// `where` by the expressions of `derive`.

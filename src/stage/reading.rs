@@ -24,10 +24,11 @@ use crate::schema::drift::{Drift, DriftInput, RegisteredSchema, classify};
 use crate::schema::observe::{Observer, Yardstick};
 use crate::schema::options::OnBadRow;
 use crate::schema::plan::{Expected, ReadPlan};
-use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader, Typing};
+use crate::schema::read::{Origin, RowCounts, TypedBlock, TypedReader};
 use crate::schema::record::{DecisionRecord, DialectRecord, FileFacts, RowsRecord};
 use crate::schema::resolve::measured;
 use crate::schema::shape::{Field, Shape};
+use crate::schema::typing::Typing;
 use crate::stage::ahead::ahead;
 use crate::stage::spool::temporary;
 

@@ -295,7 +295,7 @@ fn selected(batch: &RecordBatch, select: &[String], partition_by: &[String]) -> 
     }
     for (i, field) in schema.fields().iter().enumerate() {
         let name = field.name();
-        let original = name.strip_suffix("__raw").is_some_and(|c| select.iter().any(|s| s == c)) || name == crate::schema::read::RESCUED;
+        let original = name.strip_suffix("__raw").is_some_and(|c| select.iter().any(|s| s == c)) || name == crate::schema::typing::RESCUED;
         if !kept.contains(&i) && (original || partition_by.contains(name)) {
             kept.push(i);
         }
