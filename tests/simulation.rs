@@ -46,7 +46,7 @@ use lakegate::stage::bridge::{Bridge, PullKind, PullSource};
 use lakegate::stage::buckets::Buckets;
 use lakegate::stage::catalog::{Catalog, Dataset};
 use lakegate::stage::check::Check;
-use lakegate::stage::classify::Classify;
+use lakegate::stage::classify::{Classify, RoundVersions};
 use lakegate::stage::evolutions::Evolutions;
 use lakegate::stage::letters::{Clerk, State};
 use lakegate::stage::project::{Letters, Reports};
@@ -391,6 +391,7 @@ impl World {
             clerk: clerk(StageName::Classify),
             work: Work::Inline,
             against: Mutex::default(),
+            versions: RoundVersions::default(),
             evolutions: Evolutions::new(broker.reader(), Arc::clone(&self.outlet.topics)),
         };
         // One plan may wait: the second batch sealed before transform took the first stays in line.

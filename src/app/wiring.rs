@@ -49,7 +49,7 @@ use crate::stage::bridge::{Bridge, PullKind, PullSource};
 use crate::stage::buckets::Buckets;
 use crate::stage::catalog::Catalog;
 use crate::stage::check::Check;
-use crate::stage::classify::Classify;
+use crate::stage::classify::{Classify, RoundVersions};
 use crate::stage::evolutions::Evolutions;
 use crate::stage::inbox::{self, Inbox};
 use crate::stage::letters::Clerk;
@@ -454,6 +454,7 @@ pub async fn start_on(options: &Options, opened: Opened, clock: Arc<dyn Clock>) 
         clerk: clerk(StageName::Classify),
         work: Work::Pool,
         against: std::sync::Mutex::default(),
+        versions: RoundVersions::default(),
         evolutions: Evolutions::new(Arc::clone(&reader), Arc::clone(&outlet.topics)),
     })?;
     let limit = Backlog::limit_for(outlet.topics.partitions());

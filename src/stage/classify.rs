@@ -55,7 +55,28 @@ pub struct Classify {
     pub work: Work,
     /// Made ready, by contract and registered schema; what either names never changes.
     pub against: Mutex<HashMap<Compared, Arc<Against>>>,
+    pub versions: RoundVersions,
     pub evolutions: Evolutions,
+}
+
+/// Versions of subjects as the round that is being gathered found them: a registry is asked once a round for each subject,
+/// not once a file. A round looks at all its inputs before it gathers any.
+#[derive(Default)]
+pub struct RoundVersions(Mutex<HashMap<SubjectName, Arc<[Registered]>>>);
+
+impl RoundVersions {
+    async fn of(&self, subject: &SubjectName, registry: &dyn SchemaRegistry) -> Result<Arc<[Registered]>, RegistryError> {
+        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(subject) {
+            return Ok(Arc::clone(known));
+        }
+        let found: Arc<[Registered]> = registry.versions(subject).await?.into();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(subject.clone(), Arc::clone(&found));
+        Ok(found)
+    }
+
+    fn begin(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// A decision waiting for its schema to be registered.
@@ -246,6 +267,7 @@ impl Stage for Classify {
     }
 
     fn look(&self, view: View<'_>, input: &ValidatedObject) -> Result<Known, StageError> {
+        self.versions.begin();
         let parse = |bytes: Bytes| serde_json::from_slice(&bytes).map_err(|e| StageError::Broken { detail: format!("intent: {e}") });
         Ok(Known { intent: view.get(&intent_key(input))?.map(parse).transpose()?, partition: view.partition() })
     }
@@ -253,7 +275,7 @@ impl Stage for Classify {
     async fn gather(&self, input: &ValidatedObject, Known { intent, partition }: Known) -> Result<Facts, StageError> {
         let dataset = self.catalog.version(&input.dataset, &input.contract_hash).await?;
         let subject = &dataset.contract.subject;
-        let versions = self.registry.versions(subject).await.map_err(unreachable)?;
+        let versions = self.versions.of(subject, self.registry.as_ref()).await.map_err(unreachable)?;
         if let Some(intent) = intent {
             // The step was performed if the schema is there; if not, it is asked for again below.
             if let Some(found) = versions.iter().find(|v| same_schema(&v.schema, &intent.schema)) {
@@ -420,4 +442,27 @@ fn same_schema(a: &str, b: &str) -> bool {
 /// For the plan's own reader of records.
 pub fn file_plan(text: &str) -> Result<FilePlan, StageError> {
     serde_json::from_str(text).map_err(|e| StageError::Broken { detail: format!("read plan: {e}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::registry::embedded::EmbeddedRegistry;
+
+    #[tokio::test]
+    async fn a_registry_is_asked_once_a_round_for_a_subject() {
+        let registry = EmbeddedRegistry::new(Arc::new(InMemory::new()));
+        let [a, b]: [SubjectName; 2] = ["a-value", "b-value"].map(|s| s.parse().expect("a subject"));
+        let record = |fields: &str| format!(r#"{{"type":"record","name":"A","fields":[{fields}]}}"#);
+        registry.register(&a, &record("")).await.expect("registered");
+        let versions = RoundVersions::default();
+        let known = async |subject: &SubjectName| versions.of(subject, &registry).await.expect("known").len();
+        assert_eq!((known(&a).await, known(&b).await), (1, 0));
+        registry.register(&a, &record(r#"{"name":"n","type":["null","long"],"default":null}"#)).await.expect("registered");
+        assert_eq!(known(&a).await, 1, "the round goes on with what it found");
+        versions.begin();
+        assert_eq!(known(&a).await, 2);
+    }
 }
