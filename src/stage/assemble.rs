@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::batch::planner::{self, BatchClass, Intake, MemberFacts, OpenBatch, PlanStep, Shard, Trigger};
 use crate::broker::Record;
@@ -88,7 +89,17 @@ struct MemberTwin {
     sha256: String,
     rows_physical: i64,
     rows_bad: i64,
-    read_plan: String,
+    read_plan: PlanTwin,
+}
+
+/// The read plan of a member. Files that are read alike share one, so it is stored once for a batch.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PlanTwin {
+    /// Under [`plan_key`], by its fingerprint.
+    Shared { fingerprint: String },
+    /// Of a member that is not stored, and as the first builds stored all.
+    Own(String),
 }
 
 impl ShardTwin {
@@ -148,6 +159,16 @@ fn member_key(dataset: &str, shard: i32, seq: u64, position: u64) -> Vec<u8> {
     key
 }
 
+fn plans_prefix(dataset: &str, shard: i32, seq: u64) -> Vec<u8> {
+    format!("plan/{dataset}/{shard}/{seq:012}/").into_bytes()
+}
+
+fn plan_key(dataset: &str, shard: i32, seq: u64, fingerprint: &str) -> Vec<u8> {
+    let mut key = plans_prefix(dataset, shard, seq);
+    key.extend_from_slice(fingerprint.as_bytes());
+    key
+}
+
 fn put<T: Serialize>(key: Vec<u8>, value: &T) -> Change {
     Change { key, value: Some(serde_json::to_vec(value).expect("text and numbers always serialize").into()) }
 }
@@ -186,11 +207,25 @@ impl Assemble {
             decision.changes.push(Change { key, value: None });
         }
         twins.extend(joining);
+        let prefix = plans_prefix(&of.dataset, of.shard, of.seq);
+        let mut shared: HashMap<String, String> = HashMap::new();
+        for (key, text) in view.scan(&prefix)? {
+            let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            shared.insert(told(&key[prefix.len()..]), told(&text));
+            decision.changes.push(Change { key, value: None });
+        }
         let mut known: HashMap<String, usize> = HashMap::new();
         for twin in twins {
-            let index = known.get(&twin.read_plan).copied().unwrap_or_else(|| {
-                read_plans.push(twin.read_plan.clone());
-                known.insert(twin.read_plan, read_plans.len() - 1);
+            let text = match &twin.read_plan {
+                PlanTwin::Own(text) => text,
+                PlanTwin::Shared { fingerprint } => {
+                    let lost = || StageError::Broken { detail: format!("the state of {} lost a read plan", of.dataset) };
+                    shared.get(fingerprint).ok_or_else(lost)?
+                }
+            };
+            let index = known.get(text).copied().unwrap_or_else(|| {
+                read_plans.push(text.clone());
+                known.insert(text.clone(), read_plans.len() - 1);
                 read_plans.len() - 1
             });
             members.push(PlanMember {
@@ -426,7 +461,7 @@ impl Assemble {
             sha256: object.sha256.clone(),
             rows_physical: object.rows_physical,
             rows_bad: object.rows_bad,
-            read_plan: object.read_plan.clone(),
+            read_plan: PlanTwin::Own(object.read_plan.clone()),
         });
         let mut place = None;
         let mut open = match before {
@@ -439,7 +474,7 @@ impl Assemble {
                     open = Some(OpenBatch { seq, class: facts.class.clone(), members: 0, bytes: 0, rows: 0, opened_at: now, last_at: now });
                 }
                 PlanStep::Join { seq, position } => {
-                    place = Some(member_key(name, shard, seq, position));
+                    place = Some((seq, member_key(name, shard, seq, position)));
                     if let Some(open) = &mut open {
                         open.bytes = open.bytes.saturating_add(facts.bytes);
                     }
@@ -453,8 +488,13 @@ impl Assemble {
                 }
             }
         }
-        if let (Some(key), Some(twin)) = (place, joining) {
-            decision.changes.push(put(key, &twin));
+        if let (Some((seq, key)), Some(twin)) = (place, joining) {
+            let fingerprint = format!("{:032x}", xxh3_128(object.read_plan.as_bytes()));
+            let plan_key = plan_key(name, shard, seq, &fingerprint);
+            if view.get(&plan_key)?.is_none() {
+                decision.changes.push(Change { key: plan_key, value: Some(object.read_plan.clone().into()) });
+            }
+            decision.changes.push(put(key, &MemberTwin { read_plan: PlanTwin::Shared { fingerprint }, ..twin }));
         }
         decision.changes.push(put(shard_key(name, shard), &ShardTwin::of(&after)));
         Ok(())

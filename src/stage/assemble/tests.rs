@@ -263,3 +263,38 @@ proptest! {
         prop_assert!(bench.store.scan(P, b"member/", b"member/", usize::MAX).unwrap().is_empty(), "no member is left behind");
     }
 }
+
+/// Files that are read alike differ in nothing but their rows: their plan is stored once, whoever of them comes first.
+#[test]
+fn members_of_a_batch_share_their_read_plans_until_it_leaves() {
+    let mut bench = Bench::new(&["a"], 6, 2);
+    let kept = |bench: &Bench, prefix: &str| bench.store.scan(P, prefix.as_bytes(), prefix.as_bytes(), usize::MAX).unwrap().len();
+    let texts = ["{}", "{\"other\":1}", "{}", "{\"other\":1}", "{}", "{\"last\":1}"];
+    let objects = texts.map(|text| {
+        let Arrival::Object(mut object) = bench.object("a", 0, 10) else { panic!("an object") };
+        object.read_plan = text.to_owned();
+        Arrival::Object(object)
+    });
+    bench.round(&objects[..3], false);
+    bench.round(&objects[..2], true);
+    bench.round(&objects[2..5], true);
+    assert_eq!((bench.plans.len(), kept(&bench, "member/"), kept(&bench, "plan/")), (0, 5, 2));
+    bench.round(&objects[5..], true);
+    let plan = &bench.plans[0];
+    let told: Vec<&str> = plan.members.iter().map(|m| plan.read_plans[usize::try_from(m.read_plan).unwrap()].as_str()).collect();
+    assert_eq!((told.as_slice(), plan.read_plans.len()), (texts.as_slice(), 3));
+    assert_eq!((kept(&bench, "member/"), kept(&bench, "plan/")), (0, 0), "what a batch took along is kept no more");
+}
+
+#[test]
+fn a_member_of_the_first_builds_holds_its_own_plan() {
+    let twin = |plan: serde_json::Value| {
+        let admitted = serde_json::json!({ "landing_partition": 0, "landing_offset": 1, "bucket": "raw", "key": "k", "version_id": null, "etag": null,
+            "size": 1, "token": "t", "generation": 0, "run_id": "r", "replay_id": null, "forced": false, "overwrites": false, "source": "s",
+            "first_landed": 1, "event_time": null, "ingest_date": "2026-01-01", "partition_values": {}, "late": false });
+        let twin = serde_json::json!({ "admitted": admitted, "sha256": "", "rows_physical": 1, "rows_bad": 0, "read_plan": plan });
+        read::<MemberTwin>(twin.to_string().as_bytes(), "a member").unwrap().read_plan
+    };
+    assert!(matches!(twin("{\"fingerprint\":\"x\"}".into()), PlanTwin::Own(text) if text.starts_with('{')));
+    assert!(matches!(twin(serde_json::json!({ "fingerprint": "x" })), PlanTwin::Shared { fingerprint } if fingerprint == "x"));
+}
