@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -52,22 +51,21 @@ impl<'c> Waiting<'c> {
     }
 }
 
-/// Records registered at a time; more would want the same new ids.
-const REGISTERED_AT_ONCE: usize = 4;
-
 /// Registers our records, and learns every earlier version of them: what lies on the topics may be older than this build.
 ///
 /// # Errors
 /// What the registry says, and records that do not parse.
 pub async fn codec(registry: &dyn SchemaRegistry) -> Result<Codec, StartError> {
-    let registering = futures::stream::iter(ALL).map(|(record, schema)| async move {
+    let mut ids = HashMap::new();
+    let mut earlier = Vec::new();
+    // One after another: several at once would want the same new ids, and a store whose conditional puts are no more than
+    // checks would give them.
+    for (record, schema) in ALL {
         let subject = subject(record);
         let own = registry.register(&subject, schema).await?.id;
-        Ok::<_, RegistryError>(((*record).to_owned(), own, registry.versions(&subject).await?))
-    });
-    let registered: Vec<_> = registering.buffered(REGISTERED_AT_ONCE).try_collect().await?;
-    let earlier: Vec<_> = registered.iter().flat_map(|(_, own, all)| all.iter().filter(|v| v.id != *own).cloned()).collect();
-    let ids: HashMap<_, _> = registered.into_iter().map(|(record, own, _)| (record, own)).collect();
+        ids.insert((*record).to_owned(), own);
+        earlier.extend(registry.versions(&subject).await?.into_iter().filter(|v| v.id != own));
+    }
     let codec = Codec::new(&ids)?;
     earlier.iter().try_for_each(|version| codec.learn(version.id, &version.schema))?;
     Ok(codec)
