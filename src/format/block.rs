@@ -109,6 +109,24 @@ pub enum Block {
     Tree(TreeBlock),
 }
 
+impl Block {
+    /// Of the good records, in file order.
+    pub fn places(&self) -> &[Place] {
+        match self {
+            Block::Text(block) => &block.places,
+            Block::Tree(block) => &block.places,
+        }
+    }
+
+    /// Records that could not be read, in file order.
+    pub fn bad(&self) -> &[BadRecord] {
+        match self {
+            Block::Text(block) => &block.bad,
+            Block::Tree(block) => &block.bad,
+        }
+    }
+}
+
 /// Something noticed about the file that is no error: a dialect, a skipped preamble, a byte order mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEvent {

@@ -125,8 +125,7 @@ impl<R: Read> FileReader<R> {
             Body::Json(body) => body.next_block(&mut self.feed, &mut self.events)?,
         };
         match &block {
-            Some(Block::Text(block)) => self.count(block.places.len(), block.bad.len()),
-            Some(Block::Tree(block)) => self.count(block.places.len(), block.bad.len()),
+            Some(block) => self.count(block.places().len(), block.bad().len()),
             None => self.finish()?,
         }
         if block.is_some() {

@@ -118,10 +118,8 @@ impl TypedReader {
         self.counts
     }
 
-    /// Types the next block.
-    ///
-    /// # Errors
-    /// [`AssembleError`]: a broken promise of this module.
+    /// Types the next block on one thread.
+    #[cfg(test)]
     pub fn push(&mut self, block: &Block) -> Result<TypedBlock, AssembleError> {
         let cast = self.typing.cast(block);
         self.settle(block, cast)
@@ -132,11 +130,8 @@ impl TypedReader {
     /// # Errors
     /// [`AssembleError`]: a broken promise of this module.
     pub fn settle(&mut self, block: &Block, Cast(work): Cast) -> Result<TypedBlock, AssembleError> {
-        let (unreadable, places) = match block {
-            Block::Text(b) => (&b.bad, &b.places),
-            Block::Tree(b) => (&b.bad, &b.places),
-        };
-        let mut bad: Vec<BadRow> = unreadable.iter().map(|r| self.unreadable(r)).collect();
+        let places = block.places();
+        let mut bad: Vec<BadRow> = block.bad().iter().map(|r| self.unreadable(r)).collect();
         for (i, fault) in &work.faults {
             bad.push(BadRow {
                 place: places[*i],
@@ -147,10 +142,11 @@ impl TypedReader {
                 source: self.typing.source_text.of(block, *i),
             });
         }
-        self.assemble(block, places, work, bad)
+        self.assemble(block, work, bad)
     }
 
-    fn assemble(&mut self, block: &Block, places: &[Place], mut work: Work, mut bad: Vec<BadRow>) -> Result<TypedBlock, AssembleError> {
+    fn assemble(&mut self, block: &Block, mut work: Work, mut bad: Vec<BadRow>) -> Result<TypedBlock, AssembleError> {
+        let places = block.places();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.typing.schema.fields().len());
         for builder in &mut work.builders {
             columns.push(builder.finish()?);
@@ -200,11 +196,7 @@ impl TypedReader {
             }
         }
         bad.sort_by_key(|b| b.place.row);
-        let n_unreadable = match block {
-            Block::Text(b) => b.bad.len(),
-            Block::Tree(b) => b.bad.len(),
-        };
-        self.counts.physical += (places.len() + n_unreadable) as u64;
+        self.counts.physical += (places.len() + block.bad().len()) as u64;
         self.counts.landed += rows.len() as u64;
         self.counts.quarantined += bad.len() as u64;
         self.counts.deduplicated += n_deduplicated;

@@ -17,11 +17,7 @@ impl SourceText {
     /// Place and source text of a row that landed, for whoever refuses it later. `block` is the one it was typed from.
     pub fn origin(&self, block: &Block, typed: &TypedBlock, row_idx: usize) -> (Place, Vec<u8>) {
         let at = typed.at[row_idx];
-        let places = match block {
-            Block::Text(b) => &b.places,
-            Block::Tree(b) => &b.places,
-        };
-        (places[at], self.of(block, at))
+        (block.places()[at], self.of(block, at))
     }
 
     /// Record `i` of a block as text, put together again.

@@ -117,11 +117,7 @@ impl Typing {
 
     /// Casts every value of a block: what of its typing depends on nothing before it.
     pub fn cast(&self, block: &Block) -> Cast {
-        let n_rows = match block {
-            Block::Text(b) => b.places.len(),
-            Block::Tree(b) => b.places.len(),
-        };
-        let mut work = Work::new(self, block, n_rows);
+        let mut work = Work::new(self, block);
         match block {
             Block::Text(block) => self.text(block, &mut work),
             Block::Tree(block) => self.tree(block, &mut work),
@@ -210,7 +206,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    fn new(typing: &Typing, block: &Block, n_rows: usize) -> Self {
+    fn new(typing: &Typing, block: &Block) -> Self {
+        let n_rows = block.places().len();
         let bytes = |position: Option<usize>| match (block, position) {
             (Block::Text(block), Some(p)) if p < block.width => (0..block.rows()).map(|row| block.cell_bytes(row, p)).sum(),
             _ => 0,

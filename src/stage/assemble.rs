@@ -149,24 +149,20 @@ fn shard_key(dataset: &str, shard: i32) -> Vec<u8> {
     format!("shard/{dataset}/{shard}").into_bytes()
 }
 
-fn members_prefix(dataset: &str, shard: i32, seq: u64) -> Vec<u8> {
-    format!("member/{dataset}/{shard}/{seq:012}/").into_bytes()
+/// What is kept of an open or waiting batch, under keys of its own.
+const MEMBER: &str = "member";
+const PLAN: &str = "plan";
+
+fn kept_prefix(kind: &str, dataset: &str, shard: i32, seq: u64) -> String {
+    format!("{kind}/{dataset}/{shard}/{seq:012}/")
 }
 
 fn member_key(dataset: &str, shard: i32, seq: u64, position: u64) -> Vec<u8> {
-    let mut key = members_prefix(dataset, shard, seq);
-    key.extend_from_slice(format!("{position:08}").as_bytes());
-    key
-}
-
-fn plans_prefix(dataset: &str, shard: i32, seq: u64) -> Vec<u8> {
-    format!("plan/{dataset}/{shard}/{seq:012}/").into_bytes()
+    format!("{}{position:08}", kept_prefix(MEMBER, dataset, shard, seq)).into_bytes()
 }
 
 fn plan_key(dataset: &str, shard: i32, seq: u64, fingerprint: &str) -> Vec<u8> {
-    let mut key = plans_prefix(dataset, shard, seq);
-    key.extend_from_slice(fingerprint.as_bytes());
-    key
+    format!("{}{fingerprint}", kept_prefix(PLAN, dataset, shard, seq)).into_bytes()
 }
 
 fn put<T: Serialize>(key: Vec<u8>, value: &T) -> Change {
@@ -200,16 +196,16 @@ impl Assemble {
     fn plan(&self, view: View<'_>, of: &SealedTwin, joining: Option<MemberTwin>, decision: &mut Decision) -> Result<(), StageError> {
         let mut read_plans: Vec<String> = Vec::new();
         let mut members = Vec::new();
-        let waiting = view.scan(&members_prefix(&of.dataset, of.shard, of.seq))?;
+        let waiting = view.scan(kept_prefix(MEMBER, &of.dataset, of.shard, of.seq).as_bytes())?;
         let mut twins = Vec::with_capacity(waiting.len() + 1);
         for (key, bytes) in waiting {
             twins.push(read::<MemberTwin>(&bytes, "a member")?);
             decision.changes.push(Change { key, value: None });
         }
         twins.extend(joining);
-        let prefix = plans_prefix(&of.dataset, of.shard, of.seq);
+        let prefix = kept_prefix(PLAN, &of.dataset, of.shard, of.seq);
         let mut shared: HashMap<String, String> = HashMap::new();
-        for (key, text) in view.scan(&prefix)? {
+        for (key, text) in view.scan(prefix.as_bytes())? {
             let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             shared.insert(told(&key[prefix.len()..]), told(&text));
             decision.changes.push(Change { key, value: None });
